@@ -1,0 +1,30 @@
+# Every target runs from the checkout with its own cached environment; nothing is installed on the machine.
+# PYTHON=python3.12 make ... chooses the interpreter.
+PY := .ci/python
+export PYTHONPATH := $(CURDIR)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+demo:  ## see the agent run a deployment on this machine
+	@$(PY) examples/quickstart/demo.py
+
+check:  ## the linters and the fast tests, for every change (under three minutes)
+	@$(PY) -m pytest -m "not slow" tests/test_house.py tests/unit tests/golden
+
+test:  ## everything: the fast tests on each Python here, a real Heat, the whole suite
+	@.ci/test
+
+bench:  ## the agent beside its peers
+	@$(PY) -m benchmarks
+
+lock:  ## write .ci/locks again (LOCK=--upgrade takes the newest of everything)
+	@.ci/lock $(LOCK)
+
+clean:  ## remove what builds and tools left in the checkout
+	@rm -rf .cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "environments stay in $${XDG_CACHE_HOME:-$$HOME/.cache}/os-deploy-agent"
