@@ -1,7 +1,6 @@
 # Every target runs from the checkout with its own cached environment; nothing is installed on the machine.
 # PYTHON=python3.12 make ... chooses the interpreter.
 PY := .ci/python
-export PYTHONPATH := $(CURDIR)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench lock clean

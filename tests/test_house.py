@@ -58,7 +58,7 @@ def test_ruff_finds_nothing() -> None:
 
 
 def test_every_file_is_formatted() -> None:
-    succeed(script("ruff"), "format", "--check", "--quiet", "--diff")
+    succeed(script("ruff"), "format", "--check", "--output-format", "concise")
 
 
 def test_the_types_hold() -> None:
@@ -83,7 +83,7 @@ def test_the_core_imports_no_third_party_package() -> None:
 
     foreign = {name: set(imports(CHECKOUT / f"agent/{name}.py")) - own for name in PURE}
 
-    assert {name: set() for name in PURE} == foreign
+    assert not any(foreign.values()), foreign
 
 
 def test_nothing_is_imported_that_is_not_declared() -> None:
