@@ -1,0 +1,1 @@
+"""The doors: they parse, call, print, and own no behaviour."""

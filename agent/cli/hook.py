@@ -1,0 +1,45 @@
+"""`agent hook GROUP`: one deployment as JSON on stdin, one JSON reply on stdout, as the old hook programs did.
+
+Nothing is journalled and nothing signalled. The exit status is 0 even when the tool fails: the reply says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from types import FrameType
+from typing import NoReturn
+
+from agent import model, process, runner
+from agent.cli.main import given
+from agent.errors import MetadataError
+from agent.model import Outcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("group", metavar="GROUP", help="script, or any group with a program in the hook directories")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, _interrupt)
+    settings = given(arguments).settings()
+    try:
+        raw = model.decode_map(sys.stdin.buffer.read(), "the deployment on stdin")
+    except MetadataError as exc:
+        outcome = Outcome(model.STATUS_DATA, "", f"{exc}\n")
+    else:
+        deployment = replace(model.parse_deployment(raw), group=arguments.group)
+        live = sys.stderr.buffer.write if sys.stderr.isatty() else None
+        outcome = runner.answer(deployment, settings, os.environ, live, built_in_first=True)
+    json.dump(outcome.body(), sys.stdout)
+    print(flush=True)
+    return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End the tool and all it started before we go."""
+    raise process.Interrupted

@@ -1,0 +1,127 @@
+"""`agent`: the command line. Each command is a module that is imported when it is asked for.
+
+Also reached by the old command names (`heat-config`, …): the program looks at the name it was called by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from agent import __version__, log
+from agent.errors import AgentError
+from agent.settings import FIELDS, Given, flag_of, read_files
+
+# name -> (module with add_arguments(parser) and run(arguments) -> exit status, what it does)
+COMMANDS = {
+    "run": ("agent.cli.run", "poll and deploy until SIGTERM (the daemon)"),
+    "hook": ("agent.cli.hook", "run one deployment from stdin by hand"),
+    "serve": ("agent.cli.serve", "serve a metadata file and take signals, on loopback"),
+    "doors": ("agent.cli.doors", "install or remove links of the old command names"),
+}
+
+# old command name -> module with main(argv) -> exit status
+DOORS = {
+    "heat-config": "agent.cli.compat",
+    "heat-config-notify": "agent.cli.compat",
+}
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:], Path(sys.argv[0]).name))
+
+
+def main(argv: Sequence[str], name: str = "agent") -> int:
+    """Run one command; returns its exit status. Errors of the world become one line on stderr."""
+    try:
+        if name in DOORS:
+            status: int = import_module(DOORS[name]).main(name, list(argv))
+        else:
+            status = _agent(list(argv))
+    except AgentError as exc:
+        print(f"agent: {exc}", file=sys.stderr)
+        return exc.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    return status
+
+
+def _agent(argv: list[str]) -> int:
+    command = next((word for word in argv if word in COMMANDS), "")
+    parser = _parser(command)
+    arguments = parser.parse_args(argv)
+    log.set_level(arguments.log_level)
+    if command:
+        status: int = import_module(COMMANDS[command][0]).run(arguments)
+        return status
+    if arguments.once:
+        from agent.cli import run  # noqa: PLC0415 - only the asked command is imported
+
+        return run.once(arguments)
+    parser.print_help()
+    return 64
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    """The parser for `agent`; only the asked command's own arguments are added to it."""
+    parser = _Parser(prog="agent", description="Runs a guest's SoftwareDeployments and tells the endpoint the truth.")
+    parser.add_argument("--version", action="version", version=f"os-deploy-agent {__version__}")
+    parser.add_argument("--once", action="store_true", help="collect, run what is due, signal, exit")
+    _add_common(parser)
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
+    for name, (module, about) in COMMANDS.items():
+        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        if name == command:
+            _add_common(sub, suppress=True)
+            import_module(module).add_arguments(sub)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse ends with 2, which means "degraded" here; wrong usage is sysexits' 64."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> None:  # type: ignore[override]
+        super().exit(64 if status == 2 else status, message)
+
+
+def _add_common(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
+    """Arguments that every command takes; on a subcommand they only count when given."""
+    absent = argparse.SUPPRESS
+
+    def default(value: object) -> object:
+        return absent if suppress else value
+
+    parser.add_argument(
+        "--root", type=Path, default=default(Path("/")), help="keep and look for everything below this directory"
+    )
+    parser.add_argument("--log-level", choices=sorted(log.LEVELS), default=default("info"), help="default: info")
+    settings = parser.add_argument_group("settings", "each also in /etc/os-deploy-agent/*.conf; see the reference")
+    for key, known in FIELDS.items():
+        shown = "" if known.metadata["secret"] else f" (default: {_shown(known.default)})"
+        settings.add_argument(
+            flag_of(key),
+            dest=f"setting {key}",
+            metavar="VALUE",
+            default=absent,
+            help=known.metadata["help"].replace("%", "%%") + shown.replace("%", "%%"),
+        )
+
+
+def _shown(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def given(arguments: argparse.Namespace) -> Given:
+    """What the settings are made of, from the command line, the environment and the files."""
+    prefix = "setting "
+    flags = {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
+    root = arguments.root.absolute()
+    return Given(root, flags, dict(os.environ), tuple(read_files(root)))

@@ -1,0 +1,37 @@
+"""What cloud-init left of Heat's multipart user data: one document out of one or more files, later keys win."""
+
+from __future__ import annotations
+
+from agent import log, model
+from agent.errors import MetadataError, Unavailable
+from agent.identity import Tokens
+from agent.model import Document, JsonMap
+from agent.settings import Settings
+from agent.transport import Client
+
+
+def configured(settings: Settings) -> bool:
+    return any(settings.path(name).is_file() for name in settings.heat_local_path)
+
+
+def collect(
+    settings: Settings, _client: Client, _tokens: Tokens, _previous: tuple[Document, ...]
+) -> tuple[Document, ...]:
+    content: JsonMap = {}
+    faults: list[str] = []
+    for name in settings.heat_local_path:
+        path = settings.path(name)
+        try:
+            with path.open("rb") as file:
+                data = file.read(settings.max_document + 1)
+            if len(data) > settings.max_document:
+                raise MetadataError(f"reading {path}: more than {settings.max_document} bytes; see max_document")
+            content.update(model.decode_map(data, str(path)))
+        except OSError as exc:
+            faults.append(f"reading {path}: {exc.strerror}")
+        except MetadataError as exc:
+            log.warning("file skipped", source="heat_local", reason=str(exc))
+            faults.append(str(exc))
+    if len(faults) == len(settings.heat_local_path):
+        raise Unavailable("; ".join(faults))
+    return (model.document("heat_local", content),)

@@ -1,0 +1,62 @@
+"""JSON files in directories of this machine, a document each: for people without a cloud, and for debugging.
+
+A directory that someone else may write would be root for everybody, so the whole source is refused then.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from agent import model
+from agent.errors import MetadataError, Unavailable
+from agent.identity import Tokens
+from agent.model import Document
+from agent.settings import Settings
+from agent.transport import Client
+
+
+def configured(settings: Settings) -> bool:
+    return any(settings.path(name).is_dir() for name in settings.local_path)
+
+
+def collect(
+    settings: Settings, _client: Client, _tokens: Tokens, _previous: tuple[Document, ...]
+) -> tuple[Document, ...]:
+    """One document a file, by file name over all directories."""
+    files: list[Path] = []
+    for name in settings.local_path:
+        directory = settings.path(name)
+        if directory.is_dir():
+            _refuse_foreign(directory)
+            files += [path for path in directory.iterdir() if path.is_file() and not path.name.startswith(".")]
+    documents = []
+    for path in sorted(files, key=lambda path: (path.name, str(path))):
+        _refuse_writable(path)
+        documents.append(
+            model.document("local", model.decode_map(_read(path, settings.max_document), str(path)), name=path.name)
+        )
+    return tuple(documents)
+
+
+def _refuse_foreign(directory: Path) -> None:
+    if directory.stat().st_uid != os.getuid():
+        raise MetadataError(f"reading {directory}: it belongs to another user; chown it to the agent's")
+    _refuse_writable(directory)
+
+
+def _refuse_writable(path: Path) -> None:
+    if path.stat().st_mode & stat.S_IWOTH:
+        raise MetadataError(f"reading {path}: everybody may write it; chmod o-w {path}")
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as exc:
+        raise Unavailable(f"reading {path}: {exc.strerror}") from exc
+    if len(data) > limit:
+        raise MetadataError(f"reading {path}: more than {limit} bytes; see max_document")
+    return data

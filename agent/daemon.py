@@ -1,0 +1,180 @@
+"""The loop: when to poll, and what to wait for in between. One thread, one selector.
+
+`agent run` loops until SIGTERM; `agent --once` is the same loop, left as soon as nothing is running or unsent.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from agent import log
+from agent.engine import Answer, Engine
+from agent.errors import StateError
+from agent.settings import Settings
+
+LOOK_S = 1.0  # how often the lock of a runner without a pidfd is looked at
+STATE_PAUSE_S = 10.0  # between two tries when our own disk fails
+
+
+@dataclass(slots=True)
+class Pace:
+    """When one source is asked next: back to the minimum on any change, doubling with jitter up to the maximum."""
+
+    pause_s: float = 0.0
+    due: float = 0.0
+
+    def plan_next(self, answer: Answer, now: float, bounds: tuple[float, float], jitter: Jitter) -> None:
+        shortest, longest = bounds
+        self.pause_s = shortest if answer.changed else min(max(self.pause_s * 2, shortest), longest)
+        wait = jitter(self.pause_s * 0.8, self.pause_s)
+        self.due = now + max(wait, getattr(answer.fault, "retry_after_s", 0.0))
+
+
+Jitter = Callable[[float, float], float]
+
+
+@dataclass(slots=True)
+class Told:
+    """What signals have asked for since the loop last looked."""
+
+    stop: bool = False
+    reload: bool = False
+
+
+def once(engine: Engine) -> int:
+    """Do what is due and tell the endpoint; the exit status says how that went."""
+    with _signals() as (told, wakeup):
+        engine.open()
+        deadline = time.time() + engine.settings.once_patience
+        engine.cycle()
+        while not told.stop:
+            if engine.idle and (not engine.unsent() or time.time() >= deadline):
+                break
+            due = min(engine.next_due(), deadline) if engine.idle else float("inf")
+            _wait(engine, wakeup, due, stuck_is_fatal=True)
+            if engine.idle and engine.unsent() and time.time() >= engine.next_due():
+                engine.cycle()
+        engine.stop_all()
+    return engine.exit_status()
+
+
+def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
+    """Poll until SIGTERM or SIGINT; SIGHUP reads the settings again and polls at once."""
+    with _signals() as (told, wakeup):
+        paces: dict[str, Pace] = {}
+        opened = False
+        start_at = time.time() + jitter(0.0, engine.settings.splay)
+        while not told.stop:
+            if told.reload:
+                told.reload = False
+                engine.reload()
+                paces.clear()
+            now = time.time()
+            try:
+                if now >= start_at:
+                    if not opened:
+                        engine.open()
+                        opened = True
+                    _poll(engine, paces, now, jitter)
+                _wait(engine, wakeup, _next(engine, paces, start_at))
+            except StateError as exc:
+                log.error("state cannot be kept, no deployment is begun", reason=str(exc))
+                start_at = now + STATE_PAUSE_S
+                _wait(engine, wakeup, start_at)
+        engine.stop_all()
+    log.info("stopped", running=len(engine.running))
+    return 0
+
+
+def _poll(engine: Engine, paces: dict[str, Pace], now: float, jitter: Jitter) -> None:
+    """Ask the sources that are due, and look again at what is held or unsent."""
+    sources = engine.sources()
+    due = [name for name in sources if paces.setdefault(name, Pace()).due <= now]
+    if not due and engine.next_due() > now:
+        return
+    if not due:  # an outcome or a held group is due between two polls: a repeat looks at the document first
+        due = list(sources)
+    for name, answer in engine.cycle(due).items():
+        paces.setdefault(name, Pace()).plan_next(answer, time.time(), _bounds(name, engine.settings), jitter)
+
+
+def _bounds(name: str, settings: Settings) -> tuple[float, float]:
+    """Shortest and longest pause of a source. CFN has its own: each poll costs the cloud a sign-in."""
+    if name == "cfn":
+        return settings.cfn_min_polling_interval, max(settings.cfn_polling_interval, settings.cfn_min_polling_interval)
+    return settings.min_polling_interval, max(settings.polling_interval, settings.min_polling_interval)
+
+
+def _next(engine: Engine, paces: dict[str, Pace], start_at: float) -> float:
+    known = [paces[name].due for name in engine.sources() if name in paces]
+    nothing_yet = time.time() + engine.settings.polling_interval
+    return max(min([*known, engine.next_due()] if known else [nothing_yet, engine.next_due()]), start_at)
+
+
+def _wait(engine: Engine, wakeup: int, until: float, *, stuck_is_fatal: bool = False) -> None:
+    """Wait for a runner, a signal or the time `until`, and take what runners have left."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(wakeup, selectors.EVENT_READ)
+        blind = []
+        for key, running in engine.running.items():
+            if running.pidfd >= 0:
+                selector.register(running.pidfd, selectors.EVENT_READ, ("ended", key))
+            else:
+                blind.append(key)
+            if running.trouble >= 0:
+                selector.register(running.trouble, selectors.EVENT_READ, ("stuck", key))
+        left = max(until - time.time(), 0.0)
+        ready = selector.select(min(left, LOOK_S) if blind else None if left == float("inf") else left)
+        happened = [selected.data for selected, _ in ready if selected.data]
+        if any(not selected.data for selected, _ in ready):
+            os.read(wakeup, 4096)
+    ended = {key for what, key in happened if what == "ended"}
+    ended |= {key for key in blind if not engine.journal.running(key)}
+    for what, key in happened:
+        if what == "stuck" and key not in ended:
+            _stuck(engine, key, fatal=stuck_is_fatal)
+    for key in ended:
+        engine.ended(key)
+
+
+def _stuck(engine: Engine, key: str, *, fatal: bool) -> None:
+    """A runner cannot store its outcome; it keeps it in memory and tries until there is room."""
+    running = engine.running[key]
+    reason = os.read(running.trouble, 4096).decode("utf-8", "replace").strip()
+    if reason and fatal:
+        raise StateError(f"{reason}; the outcome of {key} is held by process {running.pid} until there is room")
+    if reason:
+        log.error("outcome cannot be stored yet", deployment=key, pid=running.pid, reason=reason)
+
+
+@contextmanager
+def _signals() -> Iterator[tuple[Told, int]]:
+    """SIGTERM, SIGINT and SIGHUP set a flag and make the given descriptor readable."""
+    told = Told()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        told.stop = True
+
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        told.reload = True
+
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    try:
+        yield told, read
+    finally:
+        signal.set_wakeup_fd(woken)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(read)
+        os.close(write)

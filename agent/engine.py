@@ -1,0 +1,338 @@
+"""One cycle; the only place where the arrows meet.
+
+    collect ─▶ merge ─▶ plan ─▶ dispatch ─▶ record ─▶ signal
+
+The engine never waits: it fetches (bounded), starts runners up to `max_parallel`, and is told by the loop in
+`daemon.py` when one of them has ended. Whatever it must remember is on disk before it goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from agent import hooks, log, merge, model, runner, signaller, state
+from agent.collectors import COLLECTORS
+from agent.errors import AgentError, MetadataError, Refused, SettingsError, Unavailable
+from agent.identity import Tokens
+from agent.model import Deployment, Document, Entry, Parsed
+from agent.plan import Hold, Run, Signal, plan, unique, withdrawn
+from agent.runner import Running
+from agent.settings import Given, Settings
+from agent.state import Journal, Places
+from agent.transport import Client, Limits
+
+OVERLAY = "os-collect-config"
+FIRST_RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What asking one source came to: new content, the same as before, or why there was none."""
+
+    changed: bool = False
+    fault: AgentError | None = None
+
+
+class Engine:
+    """The agent's memory between two cycles: settings, documents, journal, runners."""
+
+    def __init__(
+        self,
+        given: Given,
+        *,
+        can_hold: bool,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.given = given
+        self.settings = given.settings()
+        self.can_hold = can_hold
+        self.journal = Journal(places(self.settings), clock)
+        self.documents: dict[str, tuple[Document, ...]] = {}
+        self.faults: dict[str, str] = {}
+        self.running: dict[str, Running] = {}
+        self.failed: set[str] = set()
+        self.holding: dict[str, float] = {}
+        self._parsed: dict[str, Parsed] = {}
+        self._queue: deque[Deployment] = deque()
+        self._listed: dict[str, Deployment] = {}
+        self._cancelled: set[str] = set()
+        self._clock = clock
+        self._jitter = jitter
+        self._connect()
+
+    def open(self) -> None:
+        """Read the state that an earlier agent left, and take over its runners. The caller holds the lock."""
+        self.journal.open()
+        for document in state.kept_documents(self.journal.places):
+            self.documents[document.source] = (*self.documents.get(document.source, ()), document)
+        self._overlay()
+        for key, entry in self.journal.entries().items():
+            if entry.progress == model.RUNNING:
+                self.running[key] = runner.adopt(key, self.journal)
+                log.info("runner taken over", deployment=key, pid=self.running[key].pid)
+
+    def cycle(self, sources: Collection[str] | None = None) -> Mapping[str, Answer]:
+        """Ask `sources` (all when None) and begin what is due; returns what each of them answered."""
+        answers = self.collect(sources)
+        fresh = {name for name, answer in answers.items() if answer.fault is None}
+        self.journal.rescan()
+        self._settle_interrupted()
+        deployments = self._deployments()
+        self._withdraw(deployments, fresh)
+        self._queue.clear()
+        for step in plan(
+            deployments,
+            {d.key: self.journal.entry(d.key) for d in deployments},
+            has_hook=lambda group: hooks.find(group, self.settings, os.environ) is not None,
+            now=self._clock(),
+            grace_s=self.settings.hook_grace if self.can_hold else 0.0,
+            fresh=fresh,
+        ):
+            match step:
+                case Signal(deployment):
+                    self._deliver(deployment)
+                case Run(deployment):
+                    self.holding.pop(deployment.key, None)
+                    self._queue.append(deployment)
+                case Hold(deployment, until):
+                    self._hold(deployment, until)
+        self.advance()
+        return answers
+
+    def collect(self, sources: Collection[str] | None = None) -> Mapping[str, Answer]:
+        """Fetch from the configured sources among `sources`; one that an answer configures is asked at once, too."""
+        answers: dict[str, Answer] = {}
+        while name := next((n for n in self.sources() if n not in answers and (sources is None or n in sources)), ""):
+            answers[name] = self._ask(name)
+            if answers[name].changed and self._overlay():
+                sources = None
+        return answers
+
+    def sources(self) -> tuple[str, ...]:
+        """The collectors that have somebody to ask, in order; what cloud-init left comes first, it configures the rest."""
+        named = dict.fromkeys((*(n for n in self.given_collectors() if n == "heat_local"), *self.settings.collectors))
+        return tuple(name for name in named if name in COLLECTORS and COLLECTORS[name].configured(self.settings))
+
+    def given_collectors(self) -> tuple[str, ...]:
+        return self.given.settings().collectors
+
+    def advance(self) -> None:
+        """Start what waits in the queue while there is room."""
+        while self._queue and len(self.running) < max(self.settings.max_parallel, 1):
+            deployment = self._queue.popleft()
+            if self.journal.entry(deployment.key).progress not in (model.UNKNOWN, model.RECEIVED):
+                continue
+            started = runner.start(deployment, self.journal, self.settings)
+            if started is None:
+                log.error("a runner of this deployment is alive already", deployment=deployment.id)
+                started = runner.adopt(deployment.key, self.journal)
+            else:
+                log.info("deployment started", deployment=deployment.id, name=deployment.name, group=deployment.group)
+            self.running[deployment.key] = started
+
+    def ended(self, key: str) -> None:
+        """A runner has ended: take its outcome and send it."""
+        self.running.pop(key).close()
+        entry = self.journal.refresh(key)
+        if entry.progress == model.INTERRUPTED:
+            runner.interrupted(key, self.journal, self.settings)
+        log.info("deployment ended", deployment=entry.id, progress=entry.progress)
+        with suppress(OSError):  # a lock file left behind does no harm
+            self.journal.lock_path(key).unlink()
+        deployment = self._listed.get(key)
+        if deployment is not None and key not in self._cancelled:
+            self._deliver(deployment)
+        elif entry.source in self.documents:
+            self._supersede(entry)
+        self.advance()
+
+    def stop_all(self) -> None:
+        """Let go of the runners: they go on without us, and the next agent takes them over."""
+        for running in self.running.values():
+            running.leave()
+        self.running.clear()
+
+    def next_due(self) -> float:
+        """When something is to be done that no source and no runner will tell us of; infinity when nothing is."""
+        times = [self.holding[key] for key in self.holding if key in self._listed]
+        return min([*times, *(entry.next_try_at for entry in self.unsent())], default=float("inf"))
+
+    @property
+    def idle(self) -> bool:
+        return not (self.running or self._queue)
+
+    def unsent(self) -> tuple[Entry, ...]:
+        """Outcomes that wait for their endpoint and are still wanted."""
+        entries = self.journal.entries().values()
+        return tuple(e for e in entries if e.progress == model.FINISHED and e.key in self._listed)
+
+    def exit_status(self) -> int:
+        if self.failed:
+            return 1
+        return 2 if self.faults or self.unsent() else 0
+
+    def reload(self) -> None:
+        """Read the settings files again; a faulty one leaves everything as it was."""
+        try:
+            given = self.given.reread()
+            given.settings()
+        except SettingsError as exc:
+            log.error("settings not taken over", reason=str(exc))
+            return
+        self.given = given
+        self._overlay()
+        self._connect()
+
+    # ------------------------------------------------------------------------------------------- collect
+
+    def _connect(self) -> None:
+        limits = Limits(
+            self.settings.connect_timeout,
+            self.settings.read_timeout,
+            self.settings.total_timeout,
+            self.settings.max_document,
+        )
+        self.client = Client(limits, ca_file=self.settings.ca_file, proxy=self.settings.proxy)
+        self.tokens = Tokens(self.client, self._clock)
+
+    def _ask(self, name: str) -> Answer:
+        previous = self.documents.get(name, ())
+        try:
+            found = COLLECTORS[name].collect(self.settings, self.client, self.tokens, previous)
+        except (Unavailable, Refused, MetadataError, SettingsError) as exc:
+            self.faults[name] = str(exc)
+            log.warning("source unavailable", source=name, reason=str(exc), kept=len(previous))
+            return Answer(fault=exc)
+        self.faults.pop(name, None)
+        if _digests(found) == _digests(previous):
+            return Answer()
+        self._keep(name, previous, tuple(replace(document, fetched_at=self._clock()) for document in found))
+        log.info("source changed", source=name, documents=len(found))
+        return Answer(changed=True)
+
+    def _keep(self, name: str, previous: tuple[Document, ...], found: tuple[Document, ...]) -> None:
+        known = {(document.name, document.digest) for document in previous}
+        for document in found:
+            if (document.name, document.digest) not in known:
+                state.keep_document(self.journal.places, document)
+        for gone in {document.name for document in previous} - {document.name for document in found}:
+            state.forget_document(self.journal.places, gone)
+        self.documents[name] = found
+
+    def _overlay(self) -> bool:
+        """Let the metadata's own section configure the collectors; True when that changed anything."""
+        section = merge.merge(d for documents in self._in_order() for d in documents).get(OVERLAY)
+        try:
+            settings = self.given.settings(section if isinstance(section, dict) else {})
+        except SettingsError as exc:
+            log.error("settings in the metadata not taken over", reason=str(exc))
+            return False
+        changed = settings != self.settings
+        self.settings = settings
+        return changed
+
+    def _in_order(self) -> list[tuple[Document, ...]]:
+        order = dict.fromkeys((*self.given_collectors(), *self.settings.collectors))
+        return [self.documents[name] for name in order if name in self.documents]
+
+    def _deployments(self) -> tuple[Deployment, ...]:
+        documents = [document for name in self.sources() for document in self.documents.get(name, ())]
+        self._parsed = {f"{d.name} {d.digest}": self._parse(d) for d in documents}
+        deployments, repeated = unique(d for parsed in self._parsed.values() for d in parsed.deployments)
+        for identity in repeated:
+            log.debug("id listed more than once, the first counts", deployment=identity)
+        self._listed = {deployment.key: deployment for deployment in deployments}
+        return deployments
+
+    def _parse(self, document: Document) -> Parsed:
+        """The deployments of a document, parsed once for as long as it stays the same."""
+        known = self._parsed.get(f"{document.name} {document.digest}")
+        if known is None:
+            known = model.parse_deployments(document, self.settings.deployment_key)
+            for problem in known.problems:
+                log.error("not a deployment", source=document.source, document=document.name, reason=problem)
+        return known
+
+    # --------------------------------------------------------------------------------- dispatch and record
+
+    def _settle_interrupted(self) -> None:
+        for key, entry in list(self.journal.entries().items()):
+            if entry.progress == model.INTERRUPTED and key not in self.running:
+                log.error("hook was interrupted", deployment=entry.id or key)
+                runner.interrupted(key, self.journal, self.settings)
+
+    def _withdraw(self, deployments: Collection[Deployment], fresh: Collection[str]) -> None:
+        """What the newest document no longer lists: its hook is cancelled, its outcome is never sent."""
+        for entry in withdrawn(deployments, dict(self.journal.entries()), fresh):
+            if entry.progress == model.FINISHED:
+                self._supersede(entry)
+            elif entry.key in self.running and entry.key not in self._cancelled:
+                log.warning("no longer wanted, hook cancelled", deployment=entry.id)
+                self._cancelled.add(entry.key)
+                runner.cancel(self.running[entry.key])
+
+    def _supersede(self, entry: Entry) -> None:
+        self.journal.settle(entry.key, model.SUPERSEDED, "its id left the metadata before the outcome was taken")
+        self._cancelled.discard(entry.key)
+        log.warning("outcome superseded, not sent", deployment=entry.id)
+
+    def _hold(self, deployment: Deployment, until: float) -> None:
+        self.journal.received(deployment)
+        if deployment.key not in self.holding:
+            reason = hooks.missing(deployment.group, self.settings, os.environ)
+            log.warning("held", deployment=deployment.id, seconds=round(until - self._clock()), reason=reason)
+        self.holding[deployment.key] = until
+
+    # -------------------------------------------------------------------------------------------- signal
+
+    def _deliver(self, deployment: Deployment) -> None:
+        """Send a stored outcome once and record what came of it."""
+        key = deployment.key
+        body = self.journal.outcome(key)
+        if model.status_from(body.get("deploy_status_code")) or model.failing_outputs(deployment, body):
+            self.failed.add(key)
+        if not signaller.wanted(deployment.endpoint):
+            self.journal.settle(key, model.SIGNALLED, "nobody waits for a signal")
+            return
+        try:
+            signaller.send(deployment.endpoint, body, self.client, self.tokens)
+        except Refused as exc:
+            if exc.final:
+                self.journal.settle(key, model.REFUSED, str(exc))
+                log.error("outcome refused for good", deployment=deployment.id, reason=str(exc))
+            else:
+                self._try_later(deployment, exc, 0.0)
+        except Unavailable as exc:
+            self._try_later(deployment, exc, exc.retry_after_s)
+        except SettingsError as exc:
+            self._try_later(deployment, exc, 0.0)
+        else:
+            self.journal.settle(key, model.SIGNALLED)
+            log.info("outcome signalled", deployment=deployment.id, status=body.get("deploy_status_code"))
+
+    def _try_later(self, deployment: Deployment, exc: AgentError, at_least_s: float) -> None:
+        entry, now = self.journal.entry(deployment.key), self._clock()
+        if entry.received_at and now - entry.received_at > self.settings.signal_patience + self.settings.hook_timeout:
+            self.journal.settle(deployment.key, model.REFUSED, f"given up: {exc}")
+            log.error("outcome given up", deployment=deployment.id, reason=str(exc))
+            return
+        longest = min(FIRST_RETRY_S * 2.0 ** min(entry.tries, 30), self.settings.signal_backoff)
+        wait = max(at_least_s, self._jitter(longest / 2, longest))
+        self.journal.tried(deployment.key, str(exc), now + wait)
+        log.warning("outcome not taken", deployment=deployment.id, again_in_s=round(wait, 1), reason=str(exc))
+
+
+def places(settings: Settings) -> Places:
+    """Where the state of an agent with these settings is."""
+    return Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir))
+
+
+def _digests(documents: tuple[Document, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((document.name, document.digest) for document in documents)

@@ -1,0 +1,76 @@
+"""What executes a group. A hook is a module with `run(deployment, place) -> Outcome`, or a program in a hook directory.
+
+A program that an operator put into a hook directory wins over the built-in hook of the same group.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from agent.hooks.workplace import Workplace
+from agent.model import Deployment, Outcome
+from agent.settings import Settings
+
+HOOKS = {
+    "script": "agent.hooks.script",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Who serves a group: a built-in module, or the program at `path`."""
+
+    group: str
+    module: str = "agent.hooks.executable"
+    path: Path | None = None
+
+    def run(self, deployment: Deployment, place: Workplace) -> Outcome:
+        module = import_module(self.module)
+        outcome: Outcome = module.run(deployment, place, self.path) if self.path else module.run(deployment, place)
+        return outcome
+
+
+def clean(group: str) -> str:
+    """A group as a file name: the old dispatcher kept letters, digits, - and _ only."""
+    return "".join(c for c in group if c.isalnum() or c in "-_")
+
+
+def directories(settings: Settings, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where programs are looked for, first wins; HEAT_CONFIG_HOOKS comes first and is taken as it is."""
+    first = environ.get("HEAT_CONFIG_HOOKS")
+    return (*((Path(first),) if first else ()), *(settings.path(name) for name in settings.hook_dirs))
+
+
+def find(group: str, settings: Settings, environ: Mapping[str, str], *, built_in_first: bool = False) -> Hook | None:
+    """The hook of a group, None when there is none.
+
+    `built_in_first` is for `agent hook`, which such a program may itself be a wrapper of.
+    """
+    name = clean(group)
+    if not name:
+        return None
+    if built_in_first and group in HOOKS:
+        return Hook(group, HOOKS[group])
+    for directory in directories(settings, environ):
+        path = directory / name
+        if path.is_file() and os.access(path, os.X_OK):
+            return Hook(group, path=path)
+    return Hook(group, HOOKS[group]) if group in HOOKS else None
+
+
+def missing(group: str, settings: Settings, environ: Mapping[str, str]) -> str:
+    """Why a group has no hook, and what would give it one."""
+    name = clean(group)
+    places = [directory / name for directory in directories(settings, environ)]
+    blocked = [str(path) for path in places if name and path.is_file()]
+    if blocked:
+        return f"the hook {blocked[0]} for group '{group}' is not executable; chmod +x {blocked[0]}"
+    return (
+        f"no hook for group '{group}' on this guest; install an executable named '{name or '(group)'}' in "
+        f"{' or '.join(str(path.parent) for path in places)}, or an image element that brings it "
+        f"(heat-config-{name or '<group>'}); built in: {', '.join(sorted(HOOKS))}"
+    )

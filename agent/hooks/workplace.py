@@ -1,0 +1,139 @@
+"""What every hook stands on: its directories, its environment, its outputs, and a program run with all bounds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent import model, process
+from agent.model import Deployment, Json, Outcome
+from agent.process import Finished
+from agent.settings import Settings
+
+RUN_MARK = "OS_DEPLOY_AGENT_RUN"
+"""Environment variable by which everything that a hook started can be found after its runner was killed."""
+
+OUTPUT_FILE_LIMIT = 1 << 20
+REPLY_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where and within which bounds one deployment is run. Times are seconds, sizes bytes."""
+
+    working: Path
+    outputs: Path
+    timeout_s: float
+    grace_s: float = 10.0
+    keep: int = 450_000
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    log: Callable[[bytes], object] | None = None
+
+    def outputs_path(self, deployment: Deployment) -> str:
+        """The prefix of output files: `<prefix>.<output name>` holds the text of an output."""
+        return str(self.outputs / deployment.key)
+
+
+def workplace(
+    deployment: Deployment,
+    group: str,
+    settings: Settings,
+    environ: Mapping[str, str],
+    log: Callable[[bytes], object] | None = None,
+) -> Workplace:
+    """The workplace of a group. HEAT_<GROUP>_WORKING and _OUTPUTS win and are taken as they are."""
+    variable = "HEAT_" + group.upper().replace("-", "_")
+    name = f"heat-config-{group}"
+    return Workplace(
+        working=_directory(environ.get(f"{variable}_WORKING"), settings.path(settings.working_dir) / name),
+        outputs=_directory(environ.get(f"{variable}_OUTPUTS"), settings.path(settings.outputs_dir) / name),
+        timeout_s=settings.hook_timeout if deployment.timeout_s is None else deployment.timeout_s,
+        grace_s=settings.kill_grace,
+        keep=settings.signal_limit,
+        environ=environ,
+        log=log,
+    )
+
+
+def prepare(place: Workplace, deployment: Deployment) -> None:
+    """Make the directories (0700) and clear outputs that an earlier run left. Raises OSError."""
+    for directory in (place.working, place.outputs):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+    prefix = f"{deployment.key}."
+    with os.scandir(place.outputs) as entries:
+        stale = [entry.path for entry in entries if entry.name.startswith(prefix) and not entry.is_dir()]
+    for path in stale:
+        Path(path).unlink()
+
+
+def write_file(path: Path, data: bytes, mode: int) -> None:
+    """A file of exactly `data`, never wider than `mode`, whatever was at `path`. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(fd, "wb") as file:
+        os.fchmod(fd, mode)
+        file.write(data)
+    temporary.rename(path)
+
+
+def run(
+    place: Workplace,
+    deployment: Deployment,
+    argv: list[str],
+    *,
+    variables: Mapping[str, str],
+    stdin: bytes = b"",
+    keep_stdout: int | None = None,
+    cwd: Path | None = None,
+) -> Finished:
+    """Run a hook's program, in the working directory or in `cwd`. Raises OSError when it cannot be started."""
+    return process.run(
+        argv,
+        env=process.environment({**variables, RUN_MARK: deployment.key}),
+        cwd=cwd or place.working,
+        timeout_s=place.timeout_s,
+        grace_s=place.grace_s,
+        stdin=stdin,
+        keep=place.keep,
+        keep_stdout=keep_stdout,
+        tee=place.log,
+    )
+
+
+def outcome(place: Workplace, deployment: Deployment, finished: Finished, what: str) -> Outcome:
+    """The outcome of a program that was run: its status and streams, the output files, and why it failed."""
+    stderr = finished.stderr.text()
+    if finished.timed_out:
+        note = timed_out(what, deployment, place)
+        return Outcome(model.STATUS_TIMEOUT, finished.stdout.text(), f"{stderr}\n{note}\n".lstrip("\n"))
+    if finished.status > 128 and not stderr:
+        stderr = f"{what} for '{deployment.name}' ended by signal {finished.status - 128}\n"
+    return Outcome(finished.status, finished.stdout.text(), stderr, read_outputs(place, deployment))
+
+
+def timed_out(what: str, deployment: Deployment, place: Workplace) -> str:
+    return (
+        f"{what} for '{deployment.name}' timed out after {place.timeout_s:g} s and was ended with all its processes; "
+        "see the deployment's option timeout"
+    )
+
+
+def read_outputs(place: Workplace, deployment: Deployment) -> dict[str, Json]:
+    """The declared outputs that have a file, as its text, unchanged; at most 1 MiB each, as Heat takes no more."""
+    outputs: dict[str, Json] = {}
+    for output in deployment.outputs:
+        path = Path(f"{place.outputs_path(deployment)}.{output.name}")
+        try:
+            with path.open("rb") as file:
+                data = file.read(OUTPUT_FILE_LIMIT + 1)
+        except OSError:  # a hook need not set every output
+            continue
+        outputs[output.name] = data[:OUTPUT_FILE_LIMIT].decode("utf-8", "replace")
+    return outputs
+
+
+def _directory(named: str | None, otherwise: Path) -> Path:
+    return Path(named) if named else otherwise

@@ -1,0 +1,206 @@
+"""Who we are to the cloud: Keystone v3 tokens, and requests signed the EC2 way (versions 2 and 4).
+
+Pure functions but for `Tokens`, which signs in and remembers. The rules are heat/api/aws/ec2token.py's and those of
+AWS's signature documents; the results were compared with botocore's byte by byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from agent import model
+from agent.errors import MetadataError, Refused, Unavailable
+from agent.model import Credentials, Json
+from agent.transport import Client, show
+
+EARLY_S = 120.0  # a token is renewed this long before it ends
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A signed-in user: the token, when it ends (seconds since the epoch), and the catalogue it came with."""
+
+    id: str = field(repr=False)
+    expires_at: float
+    catalogue: tuple[Mapping[str, Json], ...] = field(repr=False, default=())
+
+    def endpoint(self, service: str, region: str) -> str:
+        """The public URL of a service type, in `region` where one is named; raises Unavailable when there is none."""
+        urls: dict[str, str] = {}
+        for entry in self.catalogue:
+            endpoints = entry.get("endpoints")
+            for endpoint in endpoints if entry.get("type") == service and isinstance(endpoints, list) else []:
+                if isinstance(endpoint, dict) and endpoint.get("interface") == "public":
+                    where = str(endpoint.get("region_id") or endpoint.get("region") or "")
+                    urls.setdefault(where, str(endpoint.get("url", "")).rstrip("/"))
+        if not region and urls:
+            return next(iter(urls.values()))
+        if region in urls:
+            return urls[region]
+        known = ", ".join(sorted(filter(None, urls))) or "none"
+        raise Unavailable(
+            f"looking for the {service} service in region {region or '(any)'}: the catalogue has it in: {known}; "
+            "see region_name"
+        )
+
+
+class Tokens:
+    """Tokens in use, one for each user and project, kept until shortly before they expire."""
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.time) -> None:
+        self._client = client
+        self._clock = clock
+        self._tokens: dict[tuple[str, str, str], Token] = {}
+
+    def get(self, who: Credentials) -> Token:
+        """A token that is still good, signing in only when there is none; raises Unavailable or Refused."""
+        known = self._tokens.get(_user(who))
+        if known and self._clock() < known.expires_at - EARLY_S:
+            return known
+        token = self._sign_in(who)
+        self._tokens[_user(who)] = token
+        return token
+
+    def forget(self, who: Credentials) -> None:
+        """The server did not take the token: the next `get` signs in."""
+        self._tokens.pop(_user(who), None)
+
+    def _sign_in(self, who: Credentials) -> Token:
+        url = keystone_v3(who.auth_url) + "/auth/tokens"
+        user = {"id": who.user_id, "password": who.password}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        body = {"auth": {"identity": identity, "scope": {"project": {"id": who.project_id}}}}
+        try:
+            response = self._client.request(
+                "POST", url, headers={"Content-Type": "application/json"}, body=json.dumps(body).encode()
+            )
+        except Refused as exc:
+            raise Refused(
+                f"signing in as user {who.user_id} at {show(url)}: refused with {exc.status}; the user or its stack "
+                "is gone, or the password in the metadata is old",
+                status=exc.status,
+            ) from exc
+        return _token(response.headers, response.body, url, self._clock)
+
+
+def _user(who: Credentials) -> tuple[str, str, str]:
+    return keystone_v3(who.auth_url), who.user_id, who.project_id
+
+
+def keystone_v3(auth_url: str) -> str:
+    """The v3 root of an identity URL that may name another version or none."""
+    base = auth_url.rstrip("/")
+    for version in ("/v2.0", "/v3"):
+        base = base.removesuffix(version)
+    return base + "/v3"
+
+
+def _token(headers: Mapping[str, str], body: bytes, url: str, clock: Callable[[], float]) -> Token:
+    what = f"the answer of {show(url)}"
+    try:
+        described = model.decode_map(body, what)["token"]
+        identifier = headers["x-subject-token"]
+    except (KeyError, MetadataError) as exc:
+        raise Unavailable(f"signing in: {what} is no Keystone v3 token; is {show(url)} the identity service?") from exc
+    if not isinstance(described, dict):
+        raise Unavailable(f"signing in: {what} is no Keystone v3 token")
+    catalogue = described.get("catalog")
+    entries = tuple(e for e in catalogue if isinstance(e, dict)) if isinstance(catalogue, list) else ()
+    if not entries:
+        raise Unavailable(f"signing in: {what} has no catalogue; the user needs a role in its project")
+    return Token(identifier, _expiry(described.get("expires_at"), clock), entries)
+
+
+def _expiry(text: Json, clock: Callable[[], float]) -> float:
+    try:
+        return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return clock() + 600.0  # says nothing usable: ask again soon
+
+
+# ---------------------------------------------------------------------------------------- signed requests
+
+
+def sign_v2(
+    method: str, url: str, parameters: Mapping[str, str], access_key: str, secret_key: str, *, timestamp: str = ""
+) -> str:
+    """`url` with a query of `parameters` signed by EC2 signature version 2.
+
+    Without a `timestamp` (ISO 8601) the signature never expires (keystone/api/_shared/EC2_S3_Resource.py). The path
+    is signed unquoted, as Heat's WSGI server hands it on, while the URL keeps it as it came.
+    """
+    parts = urlsplit(url)
+    query = {
+        **parameters,
+        "AWSAccessKeyId": access_key,
+        "SignatureMethod": "HmacSHA256",
+        "SignatureVersion": "2",
+        **({"Timestamp": timestamp} if timestamp else {}),
+    }
+    canonical = "&".join(f"{_escape(name)}={_escape(value)}" for name, value in sorted(query.items()))
+    text = "\n".join((method, _host(url), unquote(parts.path) or "/", canonical))
+    signature = base64.b64encode(hmac.new(secret_key.encode(), text.encode(), hashlib.sha256).digest()).decode()
+    return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}?{canonical}&Signature={_escape(signature)}"
+
+
+def sign_v4(
+    method: str,
+    url: str,
+    body: bytes,
+    access_key: str,
+    secret_key: str,
+    *,
+    now: datetime,
+    region: str = "RegionOne",
+    service: str = "cloudformation",
+) -> dict[str, str]:
+    """The headers (Authorization, X-Amz-Date, Host) of a request signed by AWS signature version 4."""
+    parts = urlsplit(url)
+    moment = now.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    pairs = sorted(parse_qsl(parts.query, keep_blank_values=True))
+    canonical_query = "&".join(f"{_escape(name)}={_escape(value)}" for name, value in pairs)
+    host = _host(url)
+    request = "\n".join(
+        (
+            method,
+            unquote(parts.path) or "/",
+            canonical_query,
+            f"host:{host}\nx-amz-date:{moment}\n",
+            "host;x-amz-date",
+            hashlib.sha256(body).hexdigest(),
+        )
+    )
+    scope = f"{moment[:8]}/{region}/{service}/aws4_request"
+    text = "\n".join(("AWS4-HMAC-SHA256", moment, scope, hashlib.sha256(request.encode()).hexdigest()))
+    key = ("AWS4" + secret_key).encode()
+    for part in (moment[:8], region, service, "aws4_request"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    credential = f"Credential={access_key}/{scope}"
+    return {
+        "Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host;x-amz-date, Signature={signature}",
+        "X-Amz-Date": moment,
+        "Host": host,
+    }
+
+
+def _host(url: str) -> str:
+    """host[:port] as it is signed: lower case, without the scheme's own port."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{host}]"
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return host if parts.port in (None, usual) else f"{host}:{parts.port}"
+
+
+def _escape(text: str) -> str:
+    return quote(text, safe="-_.~")

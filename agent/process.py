@@ -1,0 +1,318 @@
+"""Running programs: a deadline for the whole tree, bounded output, nothing left behind unless it ended by itself.
+
+The only module that imports subprocess. A program runs in a session of its own below a child subreaper, so that every
+descendant, however it daemonised, is found again by walking /proc from this process.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import IO, TypeAlias
+
+CHUNK = 1 << 18
+DRAIN_S = 0.2  # how long a pipe that someone else still holds is read after the program itself ended
+
+# What belongs to the agent's own service and must not leak into what it starts.
+_OWN_ENVIRONMENT = frozenset(
+    "NOTIFY_SOCKET WATCHDOG_PID WATCHDOG_USEC LISTEN_FDS LISTEN_PID LISTEN_FDNAMES CREDENTIALS_DIRECTORY "
+    "PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV".split()
+)
+Tee: TypeAlias = Callable[[bytes], object]
+MORE, NOTHING, END = "more", "nothing", "end"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Kept:
+    """The first and the last `limit // 2` bytes of a stream, and how many there were."""
+
+    def __init__(self, limit: int) -> None:
+        self._half = max(limit // 2, 1)
+        self._head = bytearray()
+        self._tail = bytearray()
+        self.total = 0
+
+    def add(self, chunk: bytes) -> None:
+        self.total += len(chunk)
+        room = self._half - len(self._head)
+        if room > 0:
+            self._head += chunk[:room]
+            chunk = chunk[room:]
+        self._tail += chunk
+        if len(self._tail) > 4 * self._half:
+            del self._tail[: -self._half]
+
+    @property
+    def cut(self) -> int:
+        return max(self.total - 2 * self._half, 0)
+
+    def bytes(self) -> bytes:
+        """Everything, or head and tail around a line that says how much is missing."""
+        if not self.cut:
+            return bytes(self._head + self._tail)
+        note = b"\n[... %d bytes cut here, see the log on the guest ...]\n" % self.cut
+        return bytes(self._head) + note + bytes(self._tail[-self._half :])
+
+    def text(self) -> str:
+        return self.bytes().decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a program ended: its status as a shell would tell it, and what it printed."""
+
+    status: int
+    stdout: Kept = field(repr=False)
+    stderr: Kept = field(repr=False)
+    timed_out: bool = False
+    seconds: float = 0.0
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT reached a process that runs a program: the tree is ended and this goes on up."""
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a hook: ours without what belongs to our own service, a usable PATH, locale and HOME."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _OWN_ENVIRONMENT}
+    defaults = {"PATH": DEFAULT_PATH, "LANG": "C.UTF-8", "HOME": "/root" if os.geteuid() == 0 else "/"}
+    return {**defaults, **inherited, **extra}
+
+
+def run(
+    argv: list[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    timeout_s: float,
+    grace_s: float = 10.0,
+    stdin: bytes = b"",
+    keep: int = 450_000,
+    keep_stdout: int | None = None,
+    tee: Tee | None = None,
+) -> Finished:
+    """Run a program to its end, or to the end of its time together with all its descendants.
+
+    `keep` bytes of each stream are kept, `tee` sees every chunk as it comes. A descendant that outlives a program
+    which ended in time stays (people start services so); one that holds the pipes is not waited for.
+    Raises OSError when the program cannot be started.
+    """
+    become_subreaper()
+    began = time.monotonic()
+    before = set(descendants(os.getpid()))
+    child = subprocess.Popen(
+        argv,
+        env=dict(env),
+        cwd=cwd,
+        stdin=_readable(stdin),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        bufsize=0,
+    )
+    assert child.stdout is not None and child.stderr is not None
+    if child.stdin is not None:
+        child.stdin.close()
+    kept = {child.stdout: Kept(keep_stdout or keep), child.stderr: Kept(keep)}
+    try:
+        timed_out = _follow(child, kept, began + timeout_s, tee)
+    except BaseException:
+        end_tree(grace_s, spare=before)
+        child.wait()
+        raise
+    if timed_out:
+        end_tree(grace_s, spare=before)
+        child.wait()
+    _drain(kept, tee)
+    out, err = kept[child.stdout], kept[child.stderr]
+    status = child.returncode if child.returncode >= 0 else 128 - child.returncode
+    return Finished(status, out, err, timed_out, time.monotonic() - began)
+
+
+def _readable(data: bytes) -> int:
+    """A descriptor to read `data` from, which no slow reader can block."""
+    if not data:
+        return subprocess.DEVNULL
+    fd = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _follow(child: subprocess.Popen[bytes], kept: Mapping[IO[bytes], Kept], deadline: float, tee: Tee | None) -> bool:
+    """Read both pipes until the program ends (False) or its time does (True)."""
+    with selectors.DefaultSelector() as selector:
+        for pipe in kept:
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ, pipe)
+        pidfd = os.pidfd_open(child.pid)
+        selector.register(pidfd, selectors.EVENT_READ)
+        try:
+            while child.poll() is None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return True
+                for key, _ in selector.select(left):
+                    if key.data and _read(key.data, kept[key.data], tee) is END:
+                        selector.unregister(key.data)
+        finally:
+            os.close(pidfd)
+    return False
+
+
+def _read(pipe: IO[bytes], kept: Kept, tee: Tee | None) -> str:
+    """Take one chunk: MORE when there was one, NOTHING when there is none just now, END at the end of the stream."""
+    try:
+        chunk = os.read(pipe.fileno(), CHUNK)
+    except BlockingIOError:
+        return NOTHING
+    kept.add(chunk)
+    if chunk and tee:
+        tee(chunk)
+    return MORE if chunk else END
+
+
+def _drain(kept: Mapping[IO[bytes], Kept], tee: Tee | None) -> None:
+    """What is still in the pipes; one that a left-behind daemon keeps open gets a reader for as long as it lives."""
+    deadline = time.monotonic() + DRAIN_S
+    held = []
+    for pipe, keep in kept.items():
+        while (state := _read(pipe, keep, tee)) is MORE and time.monotonic() < deadline:
+            pass
+        if state is not END:
+            held.append(pipe)
+    if held:
+        _leave_reader([pipe.fileno() for pipe in held])
+    for pipe in kept:
+        pipe.close()
+
+
+def _leave_reader(fds: Iterable[int]) -> None:
+    """A child that throws away what a left-behind daemon prints: without a reader its next line would kill it."""
+    if os.fork():
+        return
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):
+            os.dup2(null, standard)
+        held = [os.dup2(fd, 3 + position) for position, fd in enumerate(sorted(fds))]
+        os.closerange(3 + len(held), os.sysconf("SC_OPEN_MAX"))
+        with selectors.DefaultSelector() as selector:
+            for fd in held:
+                selector.register(fd, selectors.EVENT_READ)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    with suppress(BlockingIOError):
+                        if not os.read(key.fd, CHUNK):
+                            selector.unregister(key.fd)
+    finally:
+        os._exit(0)
+
+
+# ------------------------------------------------------------------------------------------- the whole tree
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper() -> None:
+    """Orphans among our descendants become our children, not init's (prctl(2)); needs no privilege."""
+    prctl()(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+@cache
+def prctl() -> Callable[..., int]:
+    """The system call; loading it costs 4 ms, which only a process that runs programs pays."""
+    import ctypes  # noqa: PLC0415
+
+    function: Callable[..., int] = ctypes.CDLL(None, use_errno=True).prctl
+    return function
+
+
+def descendants(pid: int) -> list[int]:
+    """Living descendants of `pid`, nearest first."""
+    children: dict[int, list[int]] = {}
+    if not _children_of(pid):
+        return []
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal() and (parent := parent_of(int(entry))):
+            children.setdefault(parent, []).append(int(entry))
+    found, queue = [], [pid]
+    while queue:
+        below = children.get(queue.pop(0), [])
+        found += below
+        queue += below
+    return found
+
+
+def _children_of(pid: int) -> bool:
+    """Whether `pid` has any child: the cheap question, asked before all of /proc is read."""
+    try:
+        return bool(Path(f"/proc/{pid}/task/{pid}/children").read_bytes())
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        return True
+
+
+def parent_of(pid: int) -> int:
+    """The parent of a living process, 0 for one that is gone or a zombie."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[:2]
+    except (OSError, ValueError):
+        return 0
+    return 0 if state in (b"Z", b"X") else int(parent)
+
+
+def end_tree(grace_s: float, *, spare: Iterable[int] = ()) -> None:
+    """End all our descendants but `spare`: SIGTERM, then SIGKILL after the grace, until none is left."""
+    spared = set(spare)
+    _end(lambda: [pid for pid in descendants(os.getpid()) if pid not in spared], grace_s)
+
+
+def end_marked(variable: str, value: str, grace_s: float) -> None:
+    """End every process whose environment says `variable=value`: what a runner that was killed has left behind."""
+    _end(lambda: marked(variable, value), grace_s)
+
+
+def marked(variable: str, value: str) -> list[int]:
+    wanted = f"{variable}={value}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal() and int(entry) != os.getpid():
+            with suppress(OSError):  # gone, or not ours to look at
+                if wanted in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0") and parent_of(int(entry)):
+                    found.append(int(entry))
+    return found
+
+
+def _end(alive: Callable[[], list[int]], grace_s: float) -> None:
+    deadline = time.monotonic() + grace_s
+    told: set[int] = set()
+    pids = alive()
+    while pids and time.monotonic() < deadline:
+        for pid in pids:
+            if pid not in told:
+                _kill(pid, signal.SIGTERM)
+                _kill(pid, signal.SIGCONT)  # a stopped process hears nothing else
+        told |= set(pids)
+        time.sleep(0.02)
+        pids = alive()
+    last = time.monotonic() + 5.0  # a process in an uninterruptible wait is the kernel's to end
+    while pids and time.monotonic() < last:
+        for pid in pids:
+            _kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+        pids = alive()
+
+
+def _kill(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # it ended first, or became another user's
+        os.kill(pid, number)

@@ -1,0 +1,224 @@
+"""One deployment in a process of its own.
+
+The runner holds a lock for as long as it lives, so that a restarted agent can tell "still running" from "interrupted"
+without guessing at pids. It is a forked child in its own session: an agent that stops or dies leaves it alone, and it
+stores its outcome all the same.
+
+    lock taken -> journal.begin (durable) -> fork -> hook -> journal.finish (durable) -> lock dropped by the kernel
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from agent import hooks, log, model, process, state
+from agent.errors import StateError
+from agent.hooks import workplace
+from agent.model import Deployment, Outcome
+from agent.settings import Settings
+from agent.state import Journal, Lock
+
+STORE_PAUSE_S = (0.5, 30.0)  # between two tries to store an outcome on a full disk: first, longest
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A runner seen from the agent. `pidfd` becomes readable when it ends (-1: look at the lock now and then).
+
+    `trouble` becomes readable when the runner cannot store its outcome; -1 for a runner of an earlier agent.
+    """
+
+    key: str
+    pid: int
+    pidfd: int
+    trouble: int = -1
+    child: bool = True
+
+    def leave(self) -> None:
+        """Stop watching; the runner goes on."""
+        for fd in (self.pidfd, self.trouble):
+            if fd >= 0:
+                os.close(fd)
+
+    def close(self) -> None:
+        """The runner has ended."""
+        self.leave()
+        if self.child:
+            os.waitpid(self.pid, 0)
+
+
+def start(deployment: Deployment, journal: Journal, settings: Settings) -> Running | None:
+    """Begin a deployment: durable mark first, then the process. None when a runner of it is alive already.
+
+    Raises StateError when the mark cannot be written; nothing was started then.
+    """
+    lock = state.try_lock(journal.lock_path(deployment.key))
+    if lock is None:
+        return None
+    try:
+        journal.begin(deployment)
+        process.prctl()  # loaded once here instead of in each child
+        told, tell = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _main(deployment, journal, settings, lock, tell)
+        os.close(tell)
+    finally:
+        lock.release()  # of our copy: the child keeps the lock
+    return Running(deployment.key, pid, os.pidfd_open(pid), told)
+
+
+def adopt(key: str, journal: Journal) -> Running:
+    """A runner that an earlier agent started and that still holds its lock."""
+    pid = state.holder_of(journal.lock_path(key)).get("pid")
+    try:
+        return Running(key, int(str(pid)), os.pidfd_open(int(str(pid))), child=False)
+    except (ValueError, OSError):  # it has not written its pid yet, or is just gone: the lock tells
+        return Running(key, 0, -1, child=False)
+
+
+def cancel(running: Running) -> None:
+    """Ask a runner to end its hook, with all that belongs to it. It stores an outcome that nobody will send."""
+    if running.pidfd >= 0:
+        with suppress(ProcessLookupError):  # it ended by itself
+            signal.pidfd_send_signal(running.pidfd, signal.SIGTERM)
+
+
+def answer(
+    deployment: Deployment,
+    settings: Settings,
+    environ: Mapping[str, str],
+    live: Callable[[bytes], object] | None = None,
+    *,
+    built_in_first: bool = False,
+) -> Outcome:
+    """What there is to say to a deployment: the outcome of its hook, or why there is none to run."""
+    if deployment.fault:
+        return Outcome(model.STATUS_DATA, "", f"deployment '{deployment.name}' cannot be run: {deployment.fault}\n")
+    hook = hooks.find(deployment.group, settings, environ, built_in_first=built_in_first)
+    if hook is None:
+        return Outcome(model.STATUS_NOT_FOUND, "", hooks.missing(deployment.group, settings, environ) + "\n")
+    group = hooks.clean(deployment.group)
+    return hook.run(deployment, workplace.workplace(deployment, group, settings, environ, live))
+
+
+def interrupted(key: str, journal: Journal, settings: Settings) -> None:
+    """Turn a deployment whose runner died into an outcome, after ending what its hook may have left running."""
+    process.end_marked(workplace.RUN_MARK, key, settings.kill_grace)
+    began = _modified(journal.places.mark(key))
+    message = (
+        f"interrupted: the hook began at {began} and the process that ran it ended without an outcome (a reboot, a "
+        "kill or a lack of memory); it is not run again by itself, because a hook runs at most once; update the "
+        f"deployment, or remove {journal.places.mark(key)} on the guest to repeat it\n"
+    )
+    journal.finish(key, Outcome(model.STATUS_INTERRUPTED, "", message).body())
+
+
+def _modified(path: Path) -> str:
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(path.stat().st_mtime))
+    except OSError:  # removed just now
+        return "an unknown time"
+
+
+# ------------------------------------------------------------------------------------------- in the child
+
+
+def _main(deployment: Deployment, journal: Journal, settings: Settings, lock: Lock, tell: int) -> NoReturn:
+    status = 70
+    try:
+        signal.set_wakeup_fd(-1)
+        os.setsid()
+        _only_descriptors(lock.fileno(), tell)
+        live = LiveLog(settings.path(settings.log_dir) / f"{deployment.key}.log", settings.output_limit)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, _interrupt)
+        lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})
+        try:
+            outcome = answer(deployment, settings, os.environ, live.write)
+        except process.Interrupted:
+            outcome = Outcome(model.STATUS_INTERRUPTED, "", "interrupted: cancelled, the id left the metadata\n")
+        live.end()
+        _store(deployment.key, outcome, journal, settings.signal_patience, tell)
+        status = 0
+    except Exception:  # noqa: BLE001 - the last frame of this process: a traceback in the log, and "interrupted"
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise process.Interrupted
+
+
+def _only_descriptors(*kept: int) -> None:
+    """Close everything of the agent's but `kept`; the standard streams become /dev/null."""
+    first = 0
+    for fd in sorted(kept):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+    for _ in range(3):
+        os.open(os.devnull, os.O_RDWR)
+
+
+def _store(key: str, outcome: Outcome, journal: Journal, patience_s: float, tell: int) -> None:
+    """Store the outcome, as often as it takes: it exists nowhere else."""
+    pause, longest = STORE_PAUSE_S
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return journal.finish(key, outcome.body())
+        except StateError as exc:
+            if time.monotonic() >= deadline:
+                raise
+            with suppress(OSError):  # the agent that started us is gone
+                os.write(tell, f"{exc}\n".encode())
+            log.error("outcome cannot be stored yet", deployment=key, reason=str(exc))
+        time.sleep(pause)
+        pause = min(pause * 2, longest)
+
+
+class LiveLog:
+    """What a deployment prints, as it comes, for people: at most `limit` bytes, then only the end is kept.
+
+    The runner's own standard streams go there too. A log that cannot be written never stops a hook.
+    """
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._left = limit
+        self._tail = process.Kept(1 << 16)
+        self._fd = -1
+        with suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            for standard in (1, 2):
+                os.dup2(self._fd, standard)
+
+    def write(self, chunk: bytes) -> None:
+        now, later = chunk[: self._left], chunk[self._left :]
+        self._left -= len(now)
+        if later:
+            self._tail.add(later)
+        self._put(now)
+
+    def end(self) -> None:
+        if self._tail.total:
+            self._put(b"\n[... the limit of this log was reached, what follows is the end ...]\n")
+            self._put(self._tail.bytes())
+
+    def _put(self, data: bytes) -> None:
+        if self._fd >= 0 and data:
+            with suppress(OSError):  # a full disk costs the log, not the deployment
+                os.write(self._fd, data)

@@ -1,0 +1,168 @@
+"""An outcome becomes bytes on the wire: one function per transport, one try per call.
+
+Repeating is not decided here. Heat's signal names no deployment, so whoever repeats looks at the newest document first.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+from agent import model
+from agent.errors import Refused, Unavailable
+from agent.identity import Tokens
+from agent.model import Credentials, Endpoint, Json, JsonMap
+from agent.transport import Client, Response
+
+BODY_LIMIT = 1_000_000
+"""Below Heat's max_json_body_size of 1 MiB (heat/common/wsgi.py), counted after JSON escaping."""
+
+MESSAGE_TTL_S = 600
+"""How long a queue keeps a signal; Heat reads it within a second."""
+
+STREAMS = ("deploy_stdout", "deploy_stderr")
+_HEADERS = {"Content-Type": "application/json"}  # without it Heat's CFN API takes the body for a form: 403
+
+
+def encode(body: Mapping[str, Json], limit: int = BODY_LIMIT) -> bytes:
+    """The signal's body: always a JSON object with deploy_status_code, never above `limit` bytes.
+
+    Streams are shortened first, to head and tail around a note; then, since nothing else is left, the longest outputs.
+    """
+    status = body.get("deploy_status_code")
+    fitted: JsonMap = {**body, "deploy_status_code": 0 if status is None else status}
+    for names in (STREAMS, tuple(name for name in fitted if name not in (*STREAMS, "deploy_status_code"))):
+        excess = len(_dump(fitted)) - limit
+        if excess <= 0:
+            break
+        fitted = _shorten(fitted, names, excess)
+    return _dump(fitted)
+
+
+def send(endpoint: Endpoint, body: Mapping[str, Json], client: Client, tokens: Tokens) -> None:
+    """Send an outcome once; returns when the endpoint took it.
+
+    Raises Unavailable when it may be tried again, Refused when the endpoint said no.
+    """
+    SIGNALS.get(endpoint.transport, _unknown)(endpoint, encode(body), client, tokens)
+
+
+def wanted(endpoint: Endpoint) -> bool:
+    """Whether anybody waits for the outcome."""
+    return endpoint.transport not in ("", "NO_SIGNAL") and endpoint.wanted
+
+
+def _send_url(endpoint: Endpoint, body: bytes, client: Client, _tokens: Tokens) -> None:
+    """CFN_SIGNAL (a pre-signed POST) and TEMP_URL_SIGNAL (a Swift PUT): the URL is the credential."""
+    if not endpoint.url:
+        raise _incomplete(endpoint, "deploy_signal_id")
+    try:
+        client.request(endpoint.verb, endpoint.url, headers=_HEADERS, body=body)
+    except Refused as exc:
+        if exc.status != 403 or endpoint.transport != "CFN_SIGNAL":
+            raise
+        raise Refused(
+            f"{exc}; a CFN_SIGNAL URL ends 15 minutes after Heat made it unless Keystone's [credential] auth_ttl is "
+            "longer, or the clock of this guest is wrong",
+            status=403,
+        ) from exc
+
+
+def _send_heat(endpoint: Endpoint, body: bytes, client: Client, tokens: Tokens) -> None:
+    """HEAT_SIGNAL: the deployment's own Keystone user posts to the native API."""
+    who = endpoint.credentials
+    if who is None or not endpoint.stack_id or not endpoint.resource_name:
+        raise _incomplete(endpoint, "deploy_auth_url, deploy_stack_id or deploy_resource_name")
+
+    def post() -> Response:
+        token = tokens.get(who)
+        base = token.endpoint("orchestration", who.region_name)
+        stack, resource = quote(endpoint.stack_id, safe="/%"), quote(endpoint.resource_name, safe="")
+        url = f"{base}/stacks/{stack}/resources/{resource}/signal"
+        return client.request("POST", url, headers={**_HEADERS, "X-Auth-Token": token.id}, body=body)
+
+    _with_token(post, who, tokens)
+
+
+def _send_zaqar(endpoint: Endpoint, body: bytes, client: Client, tokens: Tokens) -> None:
+    """ZAQAR_SIGNAL: a message of the v2 API in the deployment's own queue, which Heat reads."""
+    who = endpoint.credentials
+    if who is None or not endpoint.queue_id:
+        raise _incomplete(endpoint, "deploy_auth_url or deploy_queue_id")
+    message = b'{"messages": [{"ttl": %d, "body": %s}]}' % (MESSAGE_TTL_S, body)
+
+    def post() -> Response:
+        token = tokens.get(who)
+        base = token.endpoint("messaging", who.region_name).removesuffix("/v2")
+        url = f"{base}/v2/queues/{quote(endpoint.queue_id, safe='')}/messages"
+        own = {"X-Auth-Token": token.id, "X-Project-Id": who.project_id, "Client-ID": str(uuid.uuid4())}
+        return client.request("POST", url, headers={**_HEADERS, **own}, body=message)
+
+    _with_token(post, who, tokens)
+
+
+def _with_token(post: Callable[[], Response], who: Credentials, tokens: Tokens) -> None:
+    """Post; a token that ended while the hook ran is renewed once (nothing was taken, so this is no repeat)."""
+    try:
+        post()
+    except Refused as exc:
+        if exc.status != 401:
+            raise
+        tokens.forget(who)
+        post()
+
+
+def _unknown(endpoint: Endpoint, _body: bytes, _client: Client, _tokens: Tokens) -> None:
+    raise Unavailable(
+        f"signalling: this version has no transport {endpoint.transport[:40]!r}; known: {', '.join(SIGNALS)}",
+        sent=False,
+    )
+
+
+def _incomplete(endpoint: Endpoint, missing: str) -> Refused:
+    return Refused(f"signalling by {endpoint.transport}: the deployment's inputs lack {missing}", status=0, final=True)
+
+
+SIGNALS: dict[str, Callable[[Endpoint, bytes, Client, Tokens], None]] = {
+    "CFN_SIGNAL": _send_url,
+    "TEMP_URL_SIGNAL": _send_url,
+    "HEAT_SIGNAL": _send_heat,
+    "ZAQAR_SIGNAL": _send_zaqar,
+}
+
+
+def _dump(body: Mapping[str, Json]) -> bytes:
+    return json.dumps(body).encode("ascii")
+
+
+def _shorten(body: JsonMap, names: tuple[str, ...], excess: int) -> JsonMap:
+    """Take `excess` escaped bytes out of the longest of the named values, and a little more for the notes."""
+    sizes = {name: len(json.dumps(body[name])) for name in names if name in body}
+    shortened = dict(body)
+    for name in sorted(sizes, key=lambda name: -sizes[name]):
+        if excess <= 0:
+            break
+        keep = max(sizes[name] - excess - 400, 0)
+        shortened[name] = cut(model.as_text(body[name]), keep)
+        excess -= sizes[name] - len(json.dumps(shortened[name]))
+    return shortened
+
+
+def cut(text: str, limit: int) -> str:
+    """Head and tail of `text` around a note, at most about `limit` bytes when escaped as JSON."""
+    half = max(limit // 2, 0)
+    head, tail = _fit(text, half), _fit(text[::-1], half)[::-1]
+    missing = len(text) - len(head) - len(tail)
+    if missing <= 0:
+        return text
+    return f"{head}\n[... {missing} characters cut here to stay below Heat's limit, see the guest ...]\n{tail}"
+
+
+def _fit(text: str, limit: int) -> str:
+    """The longest beginning of `text` whose JSON form has at most `limit` bytes."""
+    part = text[:limit]
+    while part and (size := len(json.dumps(part)) - 2) > limit:
+        part = part[: min(len(part) - 1, len(part) * limit // size)]
+    return part

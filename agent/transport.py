@@ -1,0 +1,305 @@
+"""HTTP, and the only module that imports requests.
+
+One request has a total deadline whatever the server does (a dripping answer never trips a read timeout), no answer
+grows beyond its limit, no token follows a redirect to another host, and every failure is one of ours.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from agent.errors import Refused, SettingsError, Unavailable
+
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
+
+MAX_REDIRECTS = 5
+READ_CHUNK = 1 << 16
+SHOWN_OF_ERROR = 200  # bytes of an error answer that go into a message
+
+# Answers after which asking again may help: RFC 9110 15.5-15.6, RFC 6585, and Heat's "500 for an unknown key".
+_TEMPORARY = frozenset({408, 421, 425, 429, *range(500, 600)})
+# Answers that no repeat will change. 401 and 403 are not among them: clocks are set, policies mended.
+_FINAL = frozenset({400, 404, 405, 409, 410, 411, 413, 414, 415, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one request: times in seconds, size in bytes."""
+
+    connect_s: float = 5.0
+    read_s: float = 10.0
+    total_s: float = 30.0
+    size: int = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer below 400 (or 304); header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+class _OutOfTime(Exception):
+    """The total deadline fired within a request."""
+
+
+class Client:
+    """Connections that are kept open between requests. One per process; made cheap, connected on first use."""
+
+    def __init__(
+        self, limits: Limits, *, ca_file: str = "", proxy: str = "", user_agent: str = "os-deploy-agent"
+    ) -> None:
+        self.limits = limits
+        self._ca_file = ca_file
+        self._proxy = proxy
+        self._user_agent = user_agent
+        self._session: requests.Session | None = None
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        ca_file: str = "",
+    ) -> Response:
+        """One request, answered below 400 or 304.
+
+        Raises Unavailable (no answer, 5xx, 429 …: worth another try later), Refused (any other 4xx) and
+        SettingsError for a URL or CA file that cannot be used. The query of the URL never appears in a message.
+        """
+        shown = show(url)
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise SettingsError(f"{method} {shown}: not an http or https URL; look at where it comes from")
+        try:
+            with _deadline(self.limits.total_s):
+                return self._exchange(method, url, dict(headers or {}), body, ca_file or self._ca_file)
+        except _OutOfTime:
+            self.close()  # the connection is in the middle of something
+            raise Unavailable(
+                f"{method} {shown}: no complete answer within {self.limits.total_s:.0f} s; "
+                "the server is slow, or see total_timeout"
+            ) from None
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _exchange(self, method: str, url: str, headers: dict[str, str], body: bytes | None, ca_file: str) -> Response:
+        origin = _origin(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._send(method, url, headers, body, ca_file)
+            target = response.headers.get("location")
+            if response.status not in (301, 302, 303, 307, 308) or not target:
+                return response
+            target = urljoin(url, target)
+            if _origin(target) != origin:
+                raise Refused(
+                    f"{method} {show(url)}: redirected to another host ({show(target)}), where credentials must not "
+                    "go; configure that URL if it is right",
+                    status=response.status,
+                )
+            if method not in ("GET", "HEAD") and response.status not in (307, 308):
+                raise Refused(
+                    f"{method} {show(url)}: answered with a {response.status} redirect, which would lose the body",
+                    status=response.status,
+                )
+            url = target
+        raise Unavailable(f"{method} {show(url)}: more than {MAX_REDIRECTS} redirects")
+
+    def _send(self, method: str, url: str, headers: dict[str, str], body: bytes | None, ca_file: str) -> Response:
+        import requests  # noqa: PLC0415 - 78 ms and 18 MiB that a run without HTTP never pays
+
+        session = self._session or self._connect()
+        shown = f"{method} {show(url)}"
+        try:
+            prepared = session.prepare_request(requests.Request(method, "http://placeholder/", headers=headers))
+            prepared.prepare_body(body, None)
+            prepared.url = url  # as it came: a pre-signed URL must not be re-encoded
+            answer = session.send(
+                prepared,
+                timeout=(self.limits.connect_s, self.limits.read_s),
+                verify=ca_file or True,
+                proxies=self._proxies(url),
+                allow_redirects=False,
+                stream=True,
+            )
+            with answer:
+                content = _read(answer, self.limits.size, shown)
+        except requests.exceptions.SSLError as exc:
+            raise Unavailable(f"{shown}: TLS failed: {_cause(exc)}; see ca_file", sent=False) from exc
+        except requests.exceptions.ConnectTimeout as exc:
+            raise Unavailable(f"{shown}: no connection within {self.limits.connect_s:.0f} s", sent=False) from exc
+        except requests.exceptions.Timeout as exc:
+            raise Unavailable(f"{shown}: silent for {self.limits.read_s:.0f} s") from exc
+        except requests.exceptions.RequestException as exc:
+            raise Unavailable(f"{shown}: {_cause(exc)}", sent=not _never_connected(exc)) from exc
+        except OSError as exc:
+            raise SettingsError(f"{shown}: {exc}; see ca_file") from exc
+        lower = {name.lower(): value for name, value in answer.headers.items()}
+        return judge(shown, Response(answer.status_code, lower, content))
+
+    def _connect(self) -> requests.Session:
+        import requests  # noqa: PLC0415
+        from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+        session = requests.Session()
+        session.trust_env = False  # it would let CURL_CA_BUNDLE override verify, and send .netrc passwords
+        session.headers.clear()
+        session.headers.update({"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"})
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=0))
+        self._session = session
+        return session
+
+    def _proxies(self, url: str) -> dict[str, str]:
+        if self._proxy:
+            return {"http": self._proxy, "https": self._proxy}
+        from requests.utils import get_environ_proxies  # noqa: PLC0415
+
+        return dict(get_environ_proxies(url))
+
+
+def judge(shown: str, response: Response) -> Response:
+    """Give the answer back, or raise what it means."""
+    if response.status < 400:
+        return response
+    said = " ".join(response.body[:SHOWN_OF_ERROR].decode("utf-8", "replace").split())
+    message = f"{shown}: answered {response.status}{f' ({said})' if said else ''}"
+    if response.status in _TEMPORARY:
+        raise Unavailable(message, retry_after_s=retry_after(response.headers))
+    raise Refused(message, status=response.status, final=response.status in _FINAL)
+
+
+def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:
+    """Seconds that the server asked us to wait (RFC 9110 10.2.3), 0 when it did not say; never above an hour."""
+    text = headers.get("retry-after", "")
+    try:
+        wait = float(text)
+    except ValueError:
+        try:
+            wait = parsedate_to_datetime(text).timestamp() - now()
+        except (TypeError, ValueError):
+            return 0.0
+    return min(max(wait, 0.0), 3600.0) if wait == wait else 0.0  # noqa: PLR0124 - NaN is not itself
+
+
+def persist(
+    attempt: Callable[[], T],
+    *,
+    deadline_s: float,
+    first_s: float = 0.5,
+    longest_s: float = 10.0,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+    jitter: Callable[[float, float], float] = random.uniform,
+) -> T:
+    """Try until it works, is refused or `deadline_s` is over: exponential pauses with full jitter, Retry-After obeyed.
+
+    For every verb, POST too: only for requests whose repetition the receiver tolerates, which callers must know.
+    """
+    end = clock() + deadline_s
+    pause = first_s
+    while True:
+        try:
+            return attempt()
+        except Unavailable as exc:
+            wait = max(exc.retry_after_s, jitter(pause / 2, pause))
+            if clock() + wait >= end:
+                raise
+        sleep(wait)
+        pause = min(pause * 2, longest_s)
+
+
+def show(url: str) -> str:
+    """A URL fit for a message: without its query, which may be a signature, and without user and password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
+
+
+def _read(answer: requests.Response, limit: int, shown: str) -> bytes:
+    """The body, at most `limit` bytes of it."""
+    announced = answer.headers.get("Content-Length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise Unavailable(f"{shown}: the answer has {announced} bytes, the limit is {limit}; see max_document")
+    chunks, size = [], 0
+    for chunk in answer.iter_content(READ_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise Unavailable(f"{shown}: the answer has more than {limit} bytes; see max_document")
+    encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
+    if announced.isdecimal() and size < int(announced) and not encoded and answer.request.method != "HEAD":
+        raise Unavailable(f"{shown}: the answer broke off after {size} of {announced} bytes")
+    return b"".join(chunks)
+
+
+def _never_connected(exc: BaseException) -> bool:
+    names = {type(cause).__name__ for cause in _chain(exc)}
+    return bool(names & {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError"})
+
+
+def _cause(exc: BaseException) -> str:
+    """The innermost reason in words, without the object addresses that urllib3 puts around it."""
+    innermost = _chain(exc)[-1]
+    text = getattr(innermost, "strerror", None) or str(innermost)
+    return str(text).rpartition(">: ")[2] or type(innermost).__name__
+
+
+def _chain(exc: BaseException) -> list[BaseException]:
+    found = [exc]
+    while len(found) < 10:
+        last = found[-1]
+        inner: Any = getattr(last, "reason", None) or last.__cause__ or last.__context__
+        if not isinstance(inner, BaseException):
+            inner = next((a for a in last.args if isinstance(a, BaseException)), None)
+        if inner is None or inner in found:
+            break
+        found.append(inner)
+    return found
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raise _OutOfTime in this thread after `seconds`, whatever call it is in.
+
+    An interval timer, because no HTTP library bounds a whole exchange: their timeouts start anew with each byte.
+    Outside the main thread (tests, embedding) only those remain.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
