@@ -23,8 +23,10 @@ DRAIN_S = 0.2  # how long a pipe that someone else still holds is read after the
 
 # What belongs to the agent's own service and must not leak into what it starts.
 _OWN_ENVIRONMENT = frozenset(
-    "NOTIFY_SOCKET WATCHDOG_PID WATCHDOG_USEC LISTEN_FDS LISTEN_PID LISTEN_FDNAMES CREDENTIALS_DIRECTORY "
-    "PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV".split()
+    {
+        *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
+        *("CREDENTIALS_DIRECTORY", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"),
+    }
 )
 Tee: TypeAlias = Callable[[bytes], object]
 MORE, NOTHING, END = "more", "nothing", "end"
