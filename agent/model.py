@@ -291,6 +291,8 @@ def status_from(value: Json) -> int:
     """A status as hooks write it (0, "0", null, "3") as a number; Heat takes absent and null for success."""
     if value is None or value == "":
         return 0
+    if isinstance(value, float) and not value.is_integer():
+        return 1
     try:
         return int(cast(Any, value))
     except (TypeError, ValueError, OverflowError):

@@ -28,9 +28,7 @@ def forbid(event: str, arguments: tuple[object, ...]) -> None:
     if event in PROCESS_EVENTS:
         pytest.fail(f"a unit test starts no process, but this one did: {event}{arguments[:2]}", pytrace=False)
     if event in NAME_EVENTS or (event == "socket.__new__" and arguments[1] not in {socket.AF_UNIX, -1}):
-        pytest.fail(
-            f"a unit test opens no network socket, but this one did: {event}{arguments[1:]}", pytrace=False
-        )
+        pytest.fail(f"a unit test opens no network socket, but this one did: {event}{arguments[1:]}", pytrace=False)
 
 
 sys.addaudithook(forbid)
