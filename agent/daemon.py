@@ -149,10 +149,12 @@ def _stuck(engine: Engine, key: str, *, fatal: bool) -> None:
     """A runner cannot store its outcome; it keeps it in memory and tries until there is room."""
     running = engine.running[key]
     reason = os.read(running.trouble, 4096).decode("utf-8", "replace").strip()
-    if reason and fatal:
+    if not reason:  # closed: it is ending, and its pidfd alone says when it has; watching on would spin until then
+        engine.running[key] = running.untroubled()
+        return
+    if fatal:
         raise StateError(f"{reason}; the outcome of {key} is held by process {running.pid} until there is room")
-    if reason:
-        log.error("outcome cannot be stored yet", deployment=key, pid=running.pid, reason=reason)
+    log.error("outcome cannot be stored yet", deployment=key, pid=running.pid, reason=reason)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -42,6 +42,11 @@ class Running:
     pidfd: int
     trouble: int = -1
     child: bool = True
+
+    def untroubled(self) -> Running:
+        """The same runner, which will not complain any more."""
+        os.close(self.trouble)
+        return replace(self, trouble=-1)
 
     def leave(self) -> None:
         """Stop watching; the runner goes on."""

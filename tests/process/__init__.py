@@ -1,0 +1,1 @@
+"""Real processes on a scratch root: killed, starved of disk, fed nonsense."""
