@@ -65,11 +65,12 @@ class Heat:
         return f"{self.lab.url('heat')}/v1/{answer.json()['token']['project']['id']}"
 
     def call(self, verb: str, path: str, body: Facts | None = None) -> Any:
-        """One request; the answer's JSON (None when it has none). Anything but success raises with Heat's words."""
+        """One request; the answer's JSON, None when it has none. Anything but success raises with Heat's words."""
         answer = self.session.request(verb, self.endpoint + path, json=body, timeout=REQUEST_S)
         if not answer.ok:
             raise requests.HTTPError(f"{verb} {path}: {answer.status_code} {answer.text}", response=answer)
-        return answer.json() if answer.content else None
+        # An update is answered by 202 and a page of HTML.
+        return answer.json() if "json" in answer.headers.get("Content-Type", "") else None
 
     # ---- changing stacks
 
@@ -103,8 +104,7 @@ class Heat:
         """What happened, oldest first, as "resource STATUS reason"."""
         listed = self.call("GET", f"{stack.path}/events?sort_dir=asc")["events"]
         return [
-            f"{event['resource_name']} {event['resource_status']} {event['resource_status_reason']}"
-            for event in listed
+            f"{event['resource_name']} {event['resource_status']} {event['resource_status_reason']}" for event in listed
         ]
 
     def resource(self, stack: Stack, name: str) -> Facts:
@@ -168,13 +168,11 @@ class Heat:
     def bootstrap(self, stack: Stack, server: str = "server") -> dict[str, Any]:
         """What cloud-init would find for the agent, as soon as the server is there."""
 
-        def ready() -> bool:
-            status: str = self.resource(stack, server)["resource_status"]
-            return status.endswith("_COMPLETE")
+        def found() -> dict[str, Any] | None:
+            section: dict[str, Any] | None = self.attribute(stack, server, "os_collect_config")
+            return section
 
-        eventually(ready, f"{server} of {stack.name}", WAIT_S)
-        section: dict[str, Any] = self.attribute(stack, server, "os_collect_config")
-        return section
+        return eventually(found, f"the bootstrap of {server} in {stack.name}", WAIT_S)
 
 
 def declared(template: str, parameters: Facts) -> Facts:

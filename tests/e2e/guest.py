@@ -50,7 +50,7 @@ class Guest:
 
     def once(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """One cycle: collect, run what is due, signal."""
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "agent", "--root", str(self.root), "--once"],
             env=environment(),
             cwd=self.root,
@@ -59,6 +59,8 @@ class Guest:
             text=True,
             timeout=timeout,
         )
+        print(done.stderr, file=sys.stderr)  # pytest shows it when the test fails
+        return done
 
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:

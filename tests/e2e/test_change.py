@@ -18,9 +18,7 @@ EVERY_SECOND = {
 }
 
 
-def test_a_changed_config_runs_and_an_unchanged_one_does_not(
-    heat: Heat, guest: Guest, launch: Launcher
-) -> None:
+def test_a_changed_config_runs_and_an_unchanged_one_does_not(heat: Heat, guest: Guest, launch: Launcher) -> None:
     stack = launch("script.yaml", **HEAT.parameters)
     old = heat.wait_offered(stack, "hello")
     guest.once()

@@ -34,9 +34,7 @@ def test_the_status_and_stderr_of_a_failing_script_reach_the_owner(
     assert ["run"] == guest.ran()
 
 
-def test_an_error_output_fails_the_stack_whatever_the_status(
-    heat: Heat, guest: Guest, launch: Launcher
-) -> None:
+def test_an_error_output_fails_the_stack_whatever_the_status(heat: Heat, guest: Guest, launch: Launcher) -> None:
     stack = launch("script.yaml", **HEAT.parameters, script=NAMES_A_PROBLEM)
     heat.wait_offered(stack, "hello")
 

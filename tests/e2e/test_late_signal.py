@@ -6,7 +6,7 @@ The situation is that of an agent killed between Heat's answer and the note of i
 
 import pytest
 
-from tests.e2e.cloud import Heat
+from tests.e2e.cloud import Heat, Stack, eventually
 from tests.e2e.conftest import Launcher
 from tests.e2e.guest import Guest
 from tests.e2e.transports import CFN, HEAT, Transports
@@ -48,5 +48,10 @@ def test_an_outcome_is_sent_again_while_its_deployment_stands_and_the_script_is_
     assert 0 == done.returncode, done.stderr
     assert "signalled" == guest.journal(identity)["state"]
     assert "hello world" == heat.outputs(stack)["greeting"]
-    assert 2 == len([event for event in heat.events(stack) if event.startswith("deployment SIGNAL_")])
+    eventually(lambda: 2 == signals(heat, stack), "Heat to have seen two signals", 10)
     assert ["CREATE world"] == guest.ran()
+
+
+def signals(heat: Heat, stack: Stack) -> int:
+    """How many signals Heat took for the deployment; it notes them a little later than it answers."""
+    return len([event for event in heat.events(stack) if event.startswith("deployment SIGNAL_")])
