@@ -19,7 +19,7 @@ _SECRET_NAME = re.compile(
 )
 _SECRET_IN_TEXT = re.compile(
     r"((?:Signature|temp_url_sig|AWSAccessKeyId|X-Amz-Signature|X-Auth-Token|password|token|secret)[\"']?\s*[=:]\s*)"
-    r"(\"[^\"]*\"|[^\s&\"',;]+)",
+    r"(\"[^\"]*\"|'[^']*'|[^\s&\"',;]+)",
     re.IGNORECASE,
 )
 _USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
