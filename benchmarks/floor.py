@@ -1,0 +1,84 @@
+"""The least that one deployment can cost on this machine: what the promises need, and nothing of an agent around it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+from benchmarks.metadata import TRIVIAL
+from benchmarks.server import Endpoint
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Seconds for one deployment: its process, its durable writes, its signal."""
+
+    process_s: float
+    writes_s: float
+    signal_s: float
+
+    @property
+    def total_s(self) -> float:
+        return self.process_s + self.writes_s + self.signal_s
+
+
+def measure(place: Path, endpoint: Endpoint, sizes: Sequence[int], *, rounds: int, loops: int) -> Floor:
+    """The best of `rounds` means over `loops` deployments; `sizes` are the bytes of each durable write."""
+    script = place / "script"
+    script.write_text(TRIVIAL)
+    script.chmod(0o700)
+    connection = HTTPConnection("127.0.0.1", endpoint.port, timeout=10)
+    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return Floor(
+            _best(lambda: _process(script), rounds, loops),
+            _best(lambda: _writes(directory, sizes), rounds, loops),
+            _best(lambda: _signal(connection), rounds, loops),
+        )
+    finally:
+        os.close(directory)
+        connection.close()
+
+
+def best(floors: Sequence[Floor]) -> Floor:
+    return Floor(
+        min(f.process_s for f in floors), min(f.writes_s for f in floors), min(f.signal_s for f in floors)
+    )
+
+
+def _best(action: Callable[[], None], rounds: int, loops: int) -> float:
+    means = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        for _ in range(loops):
+            action()
+        means.append((time.perf_counter() - began) / loops)
+    return min(means)
+
+
+def _process(script: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os.execv(script, [str(script)])
+    os.waitpid(pid, 0)
+
+
+def _writes(directory: int, sizes: Sequence[int]) -> None:
+    """As agent.state.write: a new file, fsync, rename, fsync of the directory."""
+    for number, size in enumerate(sizes):
+        fd = os.open("new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=directory)
+        os.write(fd, b"x" * size)
+        os.fsync(fd)
+        os.close(fd)
+        os.rename("new", f"file{number}", src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+
+
+def _signal(connection: HTTPConnection) -> None:
+    body = b'{"deploy_stdout": "", "deploy_stderr": "", "deploy_status_code": 0}'
+    connection.request("POST", "/signal/floor", body, {"Content-Type": "application/json"})
+    connection.getresponse().read()

@@ -1,0 +1,44 @@
+"""The agent of this checkout, below a directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.cost import Command
+from benchmarks.server import CHECKOUT
+
+NAME = "ours"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The agent with one source: the URL, or the file that cloud-init leaves when there is none."""
+
+    root: Path
+    url: str = ""
+
+    @property
+    def local_file(self) -> Path:
+        return self.root / "var/lib/heat-cfntools/cfn-init-data"
+
+    def once(self) -> Command:
+        return self._command("--once")
+
+    def daemon(self, interval_s: float) -> Command:
+        pace = f"--polling-interval={interval_s}", f"--min-polling-interval={interval_s}"
+        return self._command("run", *pace)
+
+    def state_files(self, key: str) -> tuple[Path, ...]:
+        """What one deployment leaves in the journal, in the order of its durable writes (the record twice)."""
+        record = self.root / f"var/lib/os-deploy-agent/journal/{key}.json"
+        deployed = self.root / "var/lib/heat-config/deployed"
+        return record, deployed / f"{key}.json", deployed / f"{key}.notify.json", record
+
+    def _command(self, *arguments: str) -> Command:
+        source = f"--request-metadata-url={self.url}" if self.url else "--collectors=heat_local"
+        argv = (sys.executable, "-m", "agent", *arguments, f"--root={self.root}", source)
+        env = {"PATH": os.defpath, "PYTHONPATH": str(CHECKOUT), "LANG": "C.UTF-8", "HOME": str(self.root)}
+        return Command(argv, env, self.root / "log")
