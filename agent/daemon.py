@@ -87,8 +87,7 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
                 _wait(engine, wakeup, _next(engine, paces, start_at))
             except StateError as exc:
                 log.error("state cannot be kept, no deployment is begun", reason=str(exc))
-                start_at = now + STATE_PAUSE_S
-                _wait(engine, wakeup, start_at)
+                start_at = time.time() + STATE_PAUSE_S
         engine.stop_all()
     log.info("stopped", running=len(engine.running))
     return 0

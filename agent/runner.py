@@ -118,7 +118,7 @@ def answer(
 
 def interrupted(key: str, journal: Journal, settings: Settings) -> None:
     """Turn a deployment whose runner died into an outcome, after ending what its hook may have left running."""
-    process.end_marked(workplace.RUN_MARK, key, settings.kill_grace)
+    process.end_marked(workplace.RUN_MARK, workplace.run_mark(key, settings), settings.kill_grace)
     began = _modified(journal.places.mark(key))
     message = (
         f"interrupted: the hook began at {began} and the process that ran it ended without an outcome (a reboot, a "

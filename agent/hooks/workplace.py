@@ -26,6 +26,7 @@ class Workplace:
     working: Path
     outputs: Path
     timeout_s: float
+    mark: str = ""
     grace_s: float = 10.0
     keep: int = 450_000
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -49,12 +50,18 @@ def workplace(
     return Workplace(
         working=_directory(environ.get(f"{variable}_WORKING"), settings.path(settings.working_dir) / name),
         outputs=_directory(environ.get(f"{variable}_OUTPUTS"), settings.path(settings.outputs_dir) / name),
+        mark=run_mark(deployment.key, settings),
         timeout_s=settings.hook_timeout if deployment.timeout_s is None else deployment.timeout_s,
         grace_s=settings.kill_grace,
         keep=settings.signal_limit,
         environ=environ,
         log=log,
     )
+
+
+def run_mark(key: str, settings: Settings) -> str:
+    """The value of RUN_MARK: one deployment of one agent, since another below its own --root may have the same id."""
+    return str(settings.path(settings.deployed_dir) / f"{key}.json")
 
 
 def prepare(place: Workplace, deployment: Deployment) -> None:
@@ -92,7 +99,7 @@ def run(
     """Run a hook's program, in the working directory or in `cwd`. Raises OSError when it cannot be started."""
     return process.run(
         argv,
-        env=process.environment({**variables, RUN_MARK: deployment.key}),
+        env=process.environment({**variables, RUN_MARK: place.mark}),
         cwd=cwd or place.working,
         timeout_s=place.timeout_s,
         grace_s=place.grace_s,

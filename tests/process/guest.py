@@ -43,6 +43,7 @@ class Guest:
     endpoint: Endpoint
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     flags: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def state(self) -> Path:
@@ -91,7 +92,7 @@ class Guest:
     ) -> subprocess.Popen[bytes]:
         """An agent that goes on; its log is `root`/agent.log."""
         with (log or self.root / "agent.log").open("ab") as file:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 self.argv(*command, **flags),
                 env=self.environment(**(environment or {})),
                 stdin=subprocess.DEVNULL,
@@ -99,6 +100,8 @@ class Guest:
                 stderr=file,
                 cwd=self.root,
             )
+        self.started.append(child)
+        return child
 
     def once(self, *, environment: Mapping[str, str] | None = None, timeout_s: float = 60.0, **flags: str) -> Ended:
         """`agent --once` to its end."""
@@ -128,6 +131,10 @@ class Guest:
         below = [self.state, self.deployed]
         return [str(path) for directory in below for path in directory.rglob(".*") if path.is_file()]
 
+    def runners(self) -> list[int]:
+        """Living processes of the agent itself; a hook whose runner was killed is the next agent's to end."""
+        return [pid for pid in self.processes() if b"-m\0agent\0" in command_line(pid)]
+
     def processes(self) -> list[int]:
         """Everything alive that this guest's agents started, themselves included."""
         return marked(MARK, self.mark)
@@ -135,6 +142,8 @@ class Guest:
     def end(self) -> None:
         """Leave nothing behind, whatever a test did."""
         until(lambda: not [_kill(pid) for pid in self.processes()], "this guest's processes to be gone")
+        for child in self.started:
+            child.wait(10)
 
 
 def marked(variable: str, value: str) -> list[int]:
@@ -148,6 +157,13 @@ def marked(variable: str, value: str) -> list[int]:
             if wanted in (entry / "environ").read_bytes().split(b"\0") and alive(int(entry.name)):
                 found.append(int(entry.name))
     return found
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def alive(pid: int) -> bool:

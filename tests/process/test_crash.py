@@ -6,6 +6,8 @@ shim/sitecustomize.py), and each of them becomes a crash of its own.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -81,25 +83,13 @@ def crash(point: Point, victims: str, scratch: Path) -> list[str]:
         spoiled = guest.shim(scratch / "record", SHIM_KILL=str(point), SHIM_VICTIMS=victims)
         try:
             guest.once(environment=spoiled)
-            until(lambda: not runners(guest), "a runner that outlived its agent")
+            until(lambda: not guest.runners(), "a runner that outlived its agent")
             again = guest.once()
             return list(faults(guest, again.status, (scratch / "record.killed").exists(), victims))
         except AssertionError as exc:
             return [str(exc)]
         finally:
             guest.end()
-
-
-def runners(guest: Guest) -> list[int]:
-    """Living processes of the agent itself; a hook whose runner was killed is the next agent's to end."""
-    return [pid for pid in guest.processes() if b"-m\0agent\0" in command_line(pid)]
-
-
-def command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def faults(guest: Guest, status: int, killed: bool, victims: str) -> Iterator[str]:
@@ -163,3 +153,24 @@ def test_agent_and_runner_killed_together_lose_nothing(recorded: list[Point], tm
 
     assert len(points) >= 40
     assert {} == crash_at_each(points, "agent,runner", tmp_path)
+
+
+def test_an_interrupted_hook_is_ended_and_its_namesake_of_another_agent_is_not(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    endpoint.serve(endpoint.script("same", "#!/bin/sh\necho begin >> $WITNESS\nexec sleep 60\n"))
+    guests = [Guest(tmp_path / name, endpoint) for name in ("one", "other")]
+    try:
+        for guest in guests:
+            guest.root.mkdir()
+            guest.start("--once")
+            until(guest.seen, "the hook to begin")
+        for pid in guests[0].runners():
+            os.kill(pid, signal.SIGKILL)
+        again = guests[0].once()
+
+        assert (1, ["interrupted"]) == (again.status, [sent.stderr.split(":")[0] for sent in endpoint.signals])
+        assert ([], 3) == (guests[0].processes(), len(guests[1].processes()))
+    finally:
+        for guest in guests:
+            guest.end()
