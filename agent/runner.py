@@ -64,7 +64,7 @@ class Running:
 def start(deployment: Deployment, journal: Journal, settings: Settings) -> Running | None:
     """Begin a deployment: durable mark first, then the process. None when a runner of it is alive already.
 
-    Raises StateError when the mark cannot be written; nothing was started then.
+    Raises StateError when the mark cannot be written or there is no room for a process; nothing was started then.
     """
     lock = state.try_lock(journal.lock_path(deployment.key))
     if lock is None:
@@ -73,10 +73,17 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
         journal.begin(deployment)
         process.prctl()  # loaded once here instead of in each child
         told, tell = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            _main(deployment, journal, settings, lock, tell)
-        os.close(tell)
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            os.close(told)
+            journal.not_begun(deployment.key)
+            raise StateError(f"starting the runner of {deployment.id}: {exc.strerror}; end other processes") from exc
+        else:
+            if pid == 0:
+                _main(deployment, journal, settings, lock, tell)
+        finally:
+            os.close(tell)
     finally:
         lock.release()  # of our copy: the child keeps the lock
     return Running(deployment.key, pid, os.pidfd_open(pid), told)

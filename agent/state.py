@@ -274,8 +274,18 @@ class Journal:
         """The mark that makes a hook run at most once. On return the hook may start; after an error it must not."""
         self.received(deployment)
         remove(self.places.outcome(deployment.key))  # of an earlier run that an operator asked to repeat
-        write(self.places.mark(deployment.key), _dump(deployment.raw, indent=2))
+        try:
+            write(self.places.mark(deployment.key), _dump(deployment.raw, indent=2))
+        except StateError:
+            self.not_begun(deployment.key)
+            raise
         self._entries[deployment.key] = replace(self.entry(deployment.key), progress=model.RUNNING)
+
+    def not_begun(self, key: str) -> None:
+        """The hook could not be started after all: without its mark it is tried again, with it it were interrupted."""
+        with suppress(OSError):  # "interrupted" is what a mark that stays comes to, and no lie to anybody
+            self.places.mark(key).unlink()
+        self.refresh(key)
 
     def finish(self, key: str, body: Mapping[str, Json]) -> None:
         """Store an outcome, as the signal's body. Called by the runner, and by the agent where no hook was run."""

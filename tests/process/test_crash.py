@@ -94,26 +94,8 @@ def crash(point: Point, victims: str, scratch: Path) -> list[str]:
 
 def faults(guest: Guest, status: int, killed: bool, victims: str) -> Iterator[str]:
     """The promises, each looked at from outside."""
-    lines = guest.seen()
     for name in NAMES:
-        began, ended = lines.count(f"begin-{name}"), lines.count(f"end-{name}")
-        signals = guest.endpoint.of(name)
-        if not signals:
-            yield f"{name}: its outcome never reached the endpoint"
-            continue
-        if began > 1:
-            yield f"{name}: its hook ran {began} times"
-        if any(signal.body != signals[0].body for signal in signals):
-            yield f"{name}: two different outcomes were sent"
-        first = signals[0]
-        if first.judged == "COMPLETE" and not (began == ended == 1):
-            yield f"{name}: COMPLETE though its hook began {began} and ended {ended} times"
-        if first.judged == "COMPLETE" and first.body["deploy_stdout"] != f"printed by {name}\n":
-            yield f"{name}: its output is not in the signal"
-        if first.judged == "FAILED" and "interrupted" not in first.stderr:
-            yield f"{name}: failed without the word interrupted: {first.stderr!r}"
-        if first.judged == "FAILED" and victims == "agent" and began:
-            yield f"{name}: its runner outlived the agent, its outcome is lost all the same"
+        yield from deployment_faults(guest, name, victims)
     if not killed:
         yield "the point was never reached"
     if status not in (0, 1):
@@ -124,6 +106,29 @@ def faults(guest: Guest, status: int, killed: bool, victims: str) -> Iterator[st
         yield f"left on disk: {left}"
     if guest.processes():
         yield "a process was left"
+
+
+def deployment_faults(guest: Guest, name: str, victims: str) -> Iterator[str]:
+    lines, signals = guest.seen(), guest.endpoint.of(name)
+    began, ended = lines.count(f"begin-{name}"), lines.count(f"end-{name}")
+    if began > 1:
+        yield f"{name}: its hook ran {began} times"
+    if not signals:
+        yield f"{name}: its outcome never reached the endpoint"
+        return
+    if any(signal.body != signals[0].body for signal in signals):
+        yield f"{name}: two different outcomes were sent"
+    first = signals[0]
+    if first.judged == "COMPLETE":
+        if not (began == ended == 1):
+            yield f"{name}: COMPLETE though its hook began {began} and ended {ended} times"
+        if first.body["deploy_stdout"] != f"printed by {name}\n":
+            yield f"{name}: its output is not in the signal"
+        return
+    if "interrupted" not in first.stderr:
+        yield f"{name}: failed without the word interrupted: {first.stderr!r}"
+    if victims == "agent" and began:
+        yield f"{name}: its runner outlived the agent, its outcome is lost all the same"
 
 
 def crash_at_each(points: list[Point], victims: str, scratch: Path) -> dict[str, list[str]]:

@@ -5,12 +5,15 @@ Python imports this module by itself because its directory stands on PYTHONPATH.
     SHIM_RECORD   a file that gets one line for each call, `<role> <call> <subject> <how often so far>`
     SHIM_KILL     such a line; just before that call SIGKILL goes to ...
     SHIM_VICTIMS  ... these roles, comma-separated: agent, runner
-    SHIM_FAIL     `<errno> <role> <call> <first ordinal among all writing calls>`: those fail while ...
+    SHIM_FAIL     `<errno> <role> <n>`: from the n-th writing call of that role on they fail, as long as ...
     SHIM_WHILE    ... this file exists
+    SHIM_CALLS    other calls than the writing ones, to fail so
 
 The role is `agent` for the first process and `runner1`, `runner2` ... for its forked children. Helpers that a runner
 forks are left alone.
 """
+
+# ruff: noqa: PLW0603, PTH, SIM105 - it stands below pathlib and contextlib, and counts for a whole process
 
 import errno
 import fcntl
@@ -23,7 +26,7 @@ import sys
 from collections import Counter
 
 ROOT = os.environ.get("SHIM_ROOT", "/nonexistent") + "/"
-WRITING = {"open", "write", "fsync", "rename", "mkdir"}
+SPOILED = set(os.environ.get("SHIM_CALLS", "open write fsync rename mkdir").split())
 TOP = os.getpid()
 
 role = "agent"
@@ -64,7 +67,7 @@ def reached(call, subject):
         append(os.environ["SHIM_RECORD"], point)
     if os.environ.get("SHIM_KILL") == point:
         die(os.environ["SHIM_VICTIMS"].split(","))
-    if call in WRITING and subject.startswith("var/"):
+    if call in SPOILED and subject.startswith(("var/", "-")):
         writes += 1
         refuse(call, subject)
 
