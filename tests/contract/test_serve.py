@@ -252,7 +252,9 @@ def test_the_agent_deploys_from_it_and_the_command_tells(
 
     with serving(agent_command, environment, directory, "--once-all") as (process, url):
         finished = once(agent_command, environment, root, url)
-        said, _ = process.communicate(timeout=10)
+        assert process.stdout is not None
+        said = process.stdout.read()  # not communicate(), which would lose what readline has buffered
+        process.wait(10)
 
     assert (1, 1) == (finished.returncode, process.returncode), finished.stderr
     assert [

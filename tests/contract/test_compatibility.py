@@ -1,0 +1,205 @@
+"""What `docs/compatibility.md` says of the old tools and no recorded case shows, through the doors that people use."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import serve
+
+NOBODY = "http://127.0.0.1:9"  # the discard port: nobody listens
+
+
+def run(
+    command: Sequence[str | Path], environment: Mapping[str, str], said: str = "", **variables: object
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        input=said,
+        env={**environment, **{name: str(value) for name, value in variables.items()}},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Path:
+    """A directory with the old names in it."""
+    directory = tmp_path / "doors"
+    directory.mkdir()
+    program = directory / "agent"
+    program.write_text(f"#!{sys.executable}\nfrom agent.cli.main import entry\nentry()\n")
+    program.chmod(0o755)
+    for name in ("heat-config", "heat-config-notify"):
+        (directory / name).symlink_to(program)
+    return directory
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> serve.Endpoint:
+    directory = tmp_path / "served"
+    directory.mkdir()
+    (directory / serve.FILE).write_text(json.dumps({"deployments": [{"id": "a", "group": "script"}]}))
+    return serve.Endpoint(directory)
+
+
+def deployment(config: str = "#!/bin/sh\n", **keys: Any) -> dict[str, Any]:
+    return {"id": "a", "name": "a", "group": "script", "config": config, "inputs": [], **keys}
+
+
+def hook(agent_command: list[str], environment: Mapping[str, str], root: Path, **keys: Any) -> dict[str, Any]:
+    finished = run([*agent_command, "--root", root, "hook", "script"], environment, json.dumps(deployment(**keys)))
+    reply: dict[str, Any] = json.loads(finished.stdout)
+    return reply
+
+
+def once(agent_command: list[str], environment: Mapping[str, str], root: Path, *deployments: Any) -> int:
+    local = root / "var/lib/os-collect-config/local-data"
+    local.mkdir(parents=True, exist_ok=True)
+    (local / "a.json").write_text(json.dumps({"deployments": deployments}))
+    return run([*agent_command, "--once", "--root", root], environment).returncode
+
+
+def outcome(root: Path) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads((root / "var/lib/heat-config/deployed/a.notify.json").read_text())
+    return body
+
+
+def test_state_that_lived_in_var_run_is_taken_along(doors: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    old, new, rendered = tmp_path / "old", tmp_path / "new", tmp_path / "heat-config"
+    old.mkdir()
+    (old / "a.json").touch()
+    rendered.write_text(json.dumps([deployment(f"#!/bin/sh\ntouch {tmp_path}/ran\n")]))
+
+    finished = run(
+        [doors / "heat-config"],
+        environment,
+        HEAT_SHELL_CONFIG=rendered,
+        HEAT_CONFIG_DEPLOYED=new,
+        HEAT_CONFIG_DEPLOYED_OLD=old,
+    )
+
+    assert (0, False, True) == (finished.returncode, old.exists(), (new / "a.json").exists()), finished.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("reply", ["", "no JSON", "[]"])
+def test_a_reply_that_is_no_json_object_is_signalled_as_a_failure(
+    doors: Path, environment: dict[str, str], tmp_path: Path, endpoint: serve.Endpoint, reply: str
+) -> None:
+    with endpoint:
+        config = tmp_path / "a.json"
+        config.write_text(json.dumps(endpoint.metadata()["deployments"][0]))  # type: ignore[index,call-overload]
+        finished = run([doors / "heat-config-notify", config], environment, reply)
+
+    assert 0 == finished.returncode, finished.stderr
+    assert [("FAILED", 65)] == [(v.status, v.body["deploy_status_code"]) for v in endpoint.signals]
+
+
+def test_a_deployment_with_a_url_and_credentials_is_signalled_by_the_url_alone(
+    doors: Path, environment: dict[str, str], tmp_path: Path, endpoint: serve.Endpoint
+) -> None:
+    with endpoint:
+        config = tmp_path / "a.json"
+        inputs = [
+            {"name": "deploy_signal_id", "value": f"{endpoint.url}/signal/a"},
+            {"name": "deploy_auth_url", "value": f"{NOBODY}/v3"},
+        ]
+        config.write_text(json.dumps(deployment(inputs=inputs)))
+        finished = run([doors / "heat-config-notify", config], environment, '{"deploy_status_code": 0}')
+
+    assert (0, "") == (finished.returncode, finished.stderr)
+    assert ["COMPLETE"] == [verdict.status for verdict in endpoint.signals]
+
+
+def test_a_shorter_script_leaves_nothing_of_a_longer_one(
+    agent_command: list[str], environment: dict[str, str], root: Path
+) -> None:
+    hook(agent_command, environment, root, config="#!/bin/sh\necho long\necho longer\necho longest\n")
+
+    reply = hook(agent_command, environment, root, config="#!/bin/sh\necho short\n")
+
+    assert "short\n" == reply["deploy_stdout"]
+
+
+def test_numbers_booleans_null_maps_and_lists_are_json(
+    agent_command: list[str], environment: dict[str, str], root: Path
+) -> None:
+    values = [("number", 1.5), ("flag", True), ("nothing", None), ("table", {"a": [1]}), ("list", ["x"])]
+    inputs = [{"name": name, "type": "Json", "value": value} for name, value in values]
+    script = '#!/bin/sh\necho "$number|$flag|$nothing|$table|$list"\n'
+
+    reply = hook(agent_command, environment, root, config=script, inputs=inputs)
+
+    assert '1.5|true||{"a": [1]}|["x"]\n' == reply["deploy_stdout"]
+
+
+def test_a_hook_beyond_its_time_is_ended_with_all_its_processes(
+    agent_command: list[str], environment: dict[str, str], root: Path, tmp_path: Path
+) -> None:
+    script = f"#!/bin/sh\nsetsid sh -c 'while :; do date > {tmp_path}/alive; sleep 0.1; done' &\nsleep 60\n"
+    began = time.monotonic()
+
+    status = once(agent_command, environment, root, deployment(script, options={"timeout": 1}))
+    left_at = (tmp_path / "alive").stat().st_mtime_ns
+    time.sleep(0.5)
+
+    assert (1, 124) == (status, outcome(root)["deploy_status_code"])
+    assert "timed out after 1 s" in outcome(root)["deploy_stderr"]
+    assert left_at == (tmp_path / "alive").stat().st_mtime_ns
+    assert time.monotonic() - began < 20
+
+
+def test_a_program_in_a_hook_directory_wins_over_the_built_in_hook(
+    agent_command: list[str], environment: dict[str, str], root: Path
+) -> None:
+    program = root / "var/lib/heat-config/hooks/script"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho mine\n")
+    program.chmod(0o755)
+
+    status = once(agent_command, environment, root, deployment("#!/bin/sh\necho built in\n"))
+
+    assert (0, "mine\n") == (status, outcome(root)["deploy_stdout"])
+
+
+def test_a_hook_that_is_not_executable_fails_and_says_so(
+    agent_command: list[str], environment: dict[str, str], root: Path
+) -> None:
+    program = root / "var/lib/heat-config/hooks/other"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o644)
+
+    status = once(agent_command, environment, root, deployment(group="other"))
+
+    assert (1, 127) == (status, outcome(root)["deploy_status_code"])
+    assert f"chmod +x {program}" in outcome(root)["deploy_stderr"]
+
+
+@pytest.mark.parametrize("fault", ["file for everybody", "directory for everybody", "no JSON"])
+def test_a_local_source_that_cannot_be_trusted_is_refused_whole(
+    agent_command: list[str], environment: dict[str, str], root: Path, fault: str
+) -> None:
+    local = root / "var/lib/os-collect-config/local-data"
+    local.mkdir(parents=True)
+    if fault == "no JSON":
+        (local / "b.json").write_text("{")
+    elif fault == "directory for everybody":
+        local.chmod(0o777)
+    else:
+        (local / "b.json").write_text("{}")
+        (local / "b.json").chmod(0o666)
+
+    status = once(agent_command, environment, root, deployment())
+
+    assert 2 == status
+    assert [] == os.listdir(root / "var/lib/heat-config/deployed")
