@@ -149,9 +149,9 @@ class Engine:
         deployment = self._listed.get(key)
         if deployment is not None and key not in self._cancelled:
             self._deliver(deployment)
-        elif entry.source in self.documents:
+        elif key in self._cancelled:
             self._supersede(entry)
-        self.advance()
+        self.advance()  # an outcome whose document was not looked at yet stays for the next cycle
 
     def stop_all(self) -> None:
         """Let go of the runners: they go on without us, and the next agent takes them over."""
