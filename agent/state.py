@@ -285,7 +285,7 @@ class Journal:
         """The hook could not be started after all: without its mark it is tried again, with it it were interrupted."""
         with suppress(OSError):  # "interrupted" is what a mark that stays comes to, and no lie to anybody
             self.places.mark(key).unlink()
-        self.refresh(key)
+        self._entries.pop(key, None)  # to be looked at again: for as long as the caller holds its lock it seems to run
 
     def finish(self, key: str, body: Mapping[str, Json]) -> None:
         """Store an outcome, as the signal's body. Called by the runner, and by the agent where no hook was run."""

@@ -69,7 +69,7 @@ class Guest:
             **self.flags,
             **flags,
         }
-        told = [word for name, value in settings.items() for word in ("--" + name.replace("_", "-"), value)]
+        told = [word for name, value in settings.items() if value for word in ("--" + name.replace("_", "-"), value)]
         return [sys.executable, "-m", "agent", *command, "--root", str(self.root), *told]
 
     def environment(self, **more: str) -> dict[str, str]:

@@ -13,8 +13,9 @@ The role is `agent` for the first process and `runner1`, `runner2` ... for its f
 forks are left alone.
 """
 
-# ruff: noqa: PLW0603, PTH, SIM105 - it stands below pathlib and contextlib, and counts for a whole process
+# ruff: noqa: PLW0603, PTH110, PTH115 - it stands below pathlib, and counts for a whole process
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -77,10 +78,8 @@ def die(victims):
     myself = ("agent" if role == "agent" else "runner") in victims
     append(os.environ["SHIM_RECORD"] + ".killed", role)
     for pid in others if len(victims) == 2 or not myself else []:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     if myself:
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,0 +1,188 @@
+"""The daemon as an operator meets it: stopped, restarted, told to reload, outlived by what it started."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+from agent import state
+from agent.errors import Busy
+from tests.process.endpoint import Endpoint
+from tests.process.guest import Guest, until
+
+QUICK = {"min_polling_interval": "0.05", "polling_interval": "0.2"}
+GATED = "#!/bin/sh\necho begin >> $WITNESS\nwhile [ ! -e $WITNESS.open ]; do sleep 0.05; done\necho end >> $WITNESS\n"
+
+
+def open_gate(guest: Guest) -> None:
+    (guest.root / "witness.open").touch()
+
+
+def test_a_stopped_daemon_leaves_its_runner_and_the_next_one_sends_the_real_outcome(
+    guest: Guest, endpoint: Endpoint
+) -> None:
+    endpoint.serve(endpoint.script("web", GATED))
+    first = guest.start("run", **QUICK)
+    until(guest.seen, "the hook to begin")
+
+    first.send_signal(signal.SIGTERM)
+
+    assert 0 == first.wait(5)
+    assert 1 == len(guest.runners())
+
+    guest.start("run", **QUICK)
+    until(lambda: guest.log().events("runner taken over"), "the second daemon to take over")
+    open_gate(guest)
+
+    [sent] = until(lambda: endpoint.signals, "the outcome")
+    assert ("COMPLETE", ["begin", "end"]) == (sent.judged, guest.seen())
+    until(lambda: guest.states() == {"id-web": "signalled"}, "the journal to say so")
+
+
+def test_a_runner_that_ends_while_no_daemon_lives_is_not_called_interrupted(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("web", GATED))
+    first = guest.start("run", **QUICK)
+    until(guest.seen, "the hook to begin")
+    first.kill()
+    first.wait(5)
+    open_gate(guest)
+    until(lambda: not guest.runners(), "the runner to end")
+
+    again = guest.once()
+
+    assert (0, ["COMPLETE"]) == (again.status, [sent.judged for sent in endpoint.signals])
+
+
+def test_sighup_reads_the_settings_again_and_polls_at_once(guest: Guest, endpoint: Endpoint) -> None:
+    settings = guest.root / "etc/os-deploy-agent/agent.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[DEFAULT]\npolling_interval = 3600\nmin_polling_interval = 3600\n")
+    daemon = guest.start("run")
+    until(lambda: endpoint.polls == 1, "the first poll")
+
+    settings.write_text("[DEFAULT]\npolling_interval = 0.1\nmin_polling_interval = 0.1\n")
+    daemon.send_signal(signal.SIGHUP)
+
+    until(lambda: endpoint.polls > 4, "the new, shorter interval")
+
+
+def test_sighup_with_faulty_settings_keeps_the_good_ones(guest: Guest, endpoint: Endpoint) -> None:
+    settings = guest.root / "etc/os-deploy-agent/agent.conf"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[DEFAULT]\npolling_interval = 0.1\nmin_polling_interval = 0.1\n")
+    daemon = guest.start("run")
+    until(lambda: endpoint.polls, "the first poll")
+
+    settings.write_text("[DEFAULT]\npolling_interval = soon\n")
+    daemon.send_signal(signal.SIGHUP)
+
+    [event] = until(lambda: guest.log().events("settings not taken over"), "the complaint")
+    assert "agent.conf" in event["reason"]
+    assert "'soon'" in event["reason"]
+    before = endpoint.polls
+    until(lambda: endpoint.polls > before + 2, "polling to go on")
+
+
+def test_polls_grow_rare_while_nothing_changes_and_frequent_after_a_change(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve()
+    guest.start("run", min_polling_interval="0.1", polling_interval="3600")
+    until(lambda: endpoint.polls >= 5, "five polls, each pause twice the one before")  # 0.1 + 0.2 + 0.4 + 0.8 s
+
+    before, began = endpoint.polls, time.monotonic()
+    endpoint.serve(note="something changed")
+    until(lambda: endpoint.polls >= before + 1, "the poll that finds the change")
+    found = time.monotonic()
+    until(lambda: endpoint.polls >= before + 3, "two more polls at the shortest interval")  # 0.1 + 0.2 s
+
+    assert found - began > 0.5
+    assert time.monotonic() - found < 0.5 * 1.6
+
+
+def test_an_id_that_leaves_the_document_cancels_its_hook_and_nothing_is_sent(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("old", GATED))
+    guest.start("run", **QUICK)
+    until(guest.seen, "the hook to begin")
+
+    endpoint.serve(endpoint.script("new", "#!/bin/sh\necho new >> $WITNESS\n"))
+
+    until(lambda: endpoint.of("new"), "the outcome of the new deployment")
+    assert (["begin", "new"], []) == (guest.seen(), endpoint.of("old"))
+    assert {"id-new": "signalled", "id-old": "superseded"} == guest.states()
+    assert 1 == len(guest.processes())
+
+
+def test_a_source_that_goes_down_cancels_nothing(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("web", GATED))
+    guest.start("run", **QUICK)
+    until(guest.seen, "the hook to begin")
+
+    endpoint.metadata_status = 503
+    polls = endpoint.polls
+    until(lambda: endpoint.polls > polls + 3, "three vain polls")
+    open_gate(guest)
+
+    [sent] = until(lambda: endpoint.signals, "the outcome")
+    assert ("COMPLETE", ["begin", "end"]) == (sent.judged, guest.seen())
+
+
+def test_two_deployments_run_at_a_time_when_two_may(guest: Guest, endpoint: Endpoint) -> None:
+    """The first waits for the second: one at a time would never end."""
+    waiting = "#!/bin/sh\nwhile [ ! -e $WITNESS.open ]; do sleep 0.05; done\necho first >> $WITNESS\n"
+    opening = "#!/bin/sh\ntouch $WITNESS.open\necho second >> $WITNESS\n"
+    endpoint.serve(endpoint.script("first", waiting), endpoint.script("second", opening))
+
+    ended = guest.once(max_parallel="2", hook_timeout="20")
+
+    assert 0 == ended.status
+    assert {"first": "COMPLETE", "second": "COMPLETE"} == {sent.name: sent.judged for sent in endpoint.signals}
+
+
+def test_one_at_a_time_keeps_the_order_of_the_document(guest: Guest, endpoint: Endpoint) -> None:
+    names = ["third", "first", "second"]
+    endpoint.serve(*(endpoint.script(name, f"#!/bin/sh\necho {name} >> $WITNESS\n") for name in names))
+
+    assert 0 == guest.once().status
+    assert names == guest.seen()
+
+
+def test_a_second_agent_on_the_same_root_is_told_who_holds_the_lock(guest: Guest, endpoint: Endpoint) -> None:
+    daemon = guest.start("run", **QUICK)
+    until(lambda: endpoint.polls, "the daemon to poll")
+
+    try:
+        state.lock(guest.state / "lock", "the test", wait_s=0.2).release()
+        said = "nothing"
+    except Busy as exc:
+        said = str(exc)
+        status = exc.exit_status
+
+    assert f"agent run (pid {daemon.pid}) holds it" in said
+    assert 75 == status
+
+
+def test_a_waiting_agent_goes_on_when_the_lock_is_free(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\necho ran >> $WITNESS\n"))
+    held = state.lock(guest.state / "lock", "the test")
+    waiting = guest.start("--once")
+    time.sleep(0.5)  # it waits: nothing to be seen but that it does nothing
+    assert (None, 0) == (waiting.poll(), endpoint.polls)
+
+    held.release()
+
+    assert 0 == waiting.wait(10)
+    assert ["ran"] == guest.seen()
+
+
+def test_the_metadata_itself_can_move_the_source(guest: Guest, endpoint: Endpoint) -> None:
+    """What os-collect-config did for a re-exec."""
+    local = guest.root / "var/lib/os-collect-config/local-data"
+    local.mkdir(parents=True, mode=0o755)
+    overlay = {"os-collect-config": {"request": {"metadata_url": endpoint.metadata_url}}}
+    (local / "local.json").write_text(json.dumps(overlay))
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\necho ran >> $WITNESS\n"))
+    guest.start("run", collectors="local,request", request_metadata_url="", **QUICK)
+
+    until(lambda: endpoint.signals, "the outcome")
+
+    assert ["ran"] == guest.seen()

@@ -1,0 +1,149 @@
+"""Process trees: what a timeout must end, and what a hook may leave behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process.endpoint import Endpoint
+from tests.process.guest import Guest, alive, until
+
+DAEMONISED = """
+import os, signal, sys, time
+{ignoring}
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+open(os.environ["WITNESS"], "a").write(f"{{os.getpid()}}\\n")
+{then}
+while True:
+    time.sleep(0.05)
+"""
+IGNORING = "[signal.signal(n, signal.SIG_IGN) for n in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]"
+STOPPING = "os.kill(os.getpid(), signal.SIGSTOP)"
+CLEAN = "os.environ.clear()\nos.execve(sys.executable, [sys.executable, '-c', 'import time; time.sleep(600)'], {})"
+
+
+def hook(tmp_path: Path, then: str, ignoring: str = "", then_shell: str = "sleep 600") -> str:
+    """A script that starts a double-forked daemon and goes on with `then_shell`."""
+    program = tmp_path / "daemonised.py"
+    program.write_text(DAEMONISED.format(ignoring=ignoring, then=then))
+    return f"#!/bin/sh\n{sys.executable} {program}\nwhile [ ! -s $WITNESS ]; do sleep 0.02; done\n{then_shell}\n"
+
+
+@pytest.mark.parametrize(
+    ("ignoring", "then"),
+    [("", ""), (IGNORING, ""), ("", STOPPING), (IGNORING, STOPPING), ("", CLEAN)],
+    ids=["plain", "deaf", "stopped", "deaf and stopped", "with an empty environment"],
+)
+def test_a_timeout_ends_the_whole_tree(
+    guest: Guest, endpoint: Endpoint, tmp_path: Path, ignoring: str, then: str
+) -> None:
+    endpoint.serve(
+        endpoint.script("slow", hook(tmp_path, then, ignoring)),
+        endpoint.script("next", "#!/bin/sh\necho next >> $WITNESS\n"),
+    )
+
+    ended = guest.once(hook_timeout="1")
+
+    [daemonised, following] = guest.seen()
+    assert (1, "next") == (ended.status, following)
+    assert not alive(int(daemonised))
+    assert [] == guest.processes()
+    [slow] = endpoint.of("slow")
+    assert 124 == slow.body["deploy_status_code"]
+    assert "timed out after 1 s" in slow.stderr
+    assert "option timeout" in slow.stderr
+
+
+def test_the_option_timeout_wins_over_the_setting(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("slow", "#!/bin/sh\nsleep 600\n", options={"timeout": "0.3"}))
+
+    assert 1 == guest.once(hook_timeout="600").status
+    assert "timed out after 0.3 s" in endpoint.signals[0].stderr
+
+
+def test_a_timed_out_hook_keeps_what_it_printed(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("slow", "#!/bin/sh\necho halfway\necho trouble >&2\nsleep 600\n"))
+
+    guest.once(hook_timeout="0.5")
+
+    [slow] = endpoint.signals
+    assert "halfway\n" == slow.body["deploy_stdout"]
+    assert slow.stderr.startswith("trouble\n")
+
+
+def test_a_daemon_that_a_hook_leaves_behind_stays_and_can_still_print(
+    guest: Guest, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    printing = "for _ in range(40): print('x' * 65536, flush=True); time.sleep(0.02)\nos.rename(*sys.argv[1:])"
+    program = tmp_path / "service.py"
+    program.write_text(DAEMONISED.format(ignoring="", then=printing))
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.touch()
+    shell = f"{sys.executable} {program} {before} {after}\nwhile [ ! -s $WITNESS ]; do sleep 0.02; done"
+    endpoint.serve(endpoint.script("service", f"#!/bin/sh\n{shell}\necho started\n"))
+
+    ended = guest.once()
+
+    [service] = map(int, guest.seen())
+    assert (0, "COMPLETE") == (ended.status, endpoint.signals[0].judged)
+    assert alive(service)
+    until(after.exists, "the service to have printed 2.5 MiB")
+    assert alive(service)
+
+
+def test_a_hook_with_a_background_child_on_its_pipes_is_not_waited_for(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\nsleep 30 &\necho $! >> $WITNESS\necho done\n"))
+
+    ended = guest.once(timeout_s=10)
+
+    assert (0, "done\n") == (ended.status, endpoint.signals[0].body["deploy_stdout"])
+    assert alive(int(guest.seen()[0]))
+
+
+def test_a_hook_that_closes_its_output_is_waited_for(guest: Guest, endpoint: Endpoint) -> None:
+    script = "#!/bin/sh\necho last words\nexec >&- 2>&-\nsleep 0.5\necho end >> $WITNESS\nexit 3\n"
+    endpoint.serve(endpoint.script("web", script))
+
+    ended = guest.once()
+
+    [sent] = endpoint.signals
+    assert (1, ["end"], 3) == (ended.status, guest.seen(), sent.body["deploy_status_code"])
+    assert "last words\n" == sent.body["deploy_stdout"]
+
+
+@pytest.mark.parametrize("number", [6, 9, 11, 15])
+def test_a_hook_killed_by_a_signal_says_which(guest: Guest, endpoint: Endpoint, number: int) -> None:
+    endpoint.serve(endpoint.script("web", f"#!/bin/sh\nulimit -c 0\nkill -{number} $$\n"))
+
+    assert 1 == guest.once().status
+    [sent] = endpoint.signals
+    assert 128 + number == sent.body["deploy_status_code"]
+    assert f"signal {number}" in sent.stderr
+
+
+def test_a_hook_that_kills_its_runner_is_interrupted_and_the_others_go_on(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(
+        endpoint.script("wild", "#!/bin/sh\nkill -9 $PPID\nsleep 600\n"),
+        endpoint.script("next", "#!/bin/sh\necho next >> $WITNESS\n"),
+    )
+
+    assert 1 == guest.once().status
+    assert ["next"] == guest.seen()
+    [wild] = endpoint.of("wild")
+    assert "interrupted" in wild.stderr
+    assert [] == guest.processes()
+
+
+def test_a_hook_inherits_nothing_but_its_three_streams(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\nls /proc/self/fd\nls -l /proc/self/fd >&2\n"))
+
+    guest.once()
+
+    descriptors = endpoint.signals[0].body["deploy_stdout"].split()
+    assert ["0", "1", "2", "3"] == descriptors, f"3 is the listed directory: {endpoint.signals[0].stderr}"
+    assert str(os.getpid()) not in descriptors
