@@ -159,7 +159,8 @@ def _main(deployment: Deployment, journal: Journal, settings: Settings, lock: Lo
         try:
             outcome = answer(deployment, settings, os.environ, live.write)
         except process.Interrupted:
-            outcome = Outcome(model.STATUS_INTERRUPTED, "", "interrupted: cancelled, the id left the metadata\n")
+            why = "interrupted: its runner was told to end: the id left the metadata, or somebody sent it SIGTERM\n"
+            outcome = Outcome(model.STATUS_INTERRUPTED, "", why)
         live.end()
         _store(deployment.key, outcome, journal, settings.signal_patience, tell)
         status = 0
