@@ -116,7 +116,7 @@ class Engine:
         return answers
 
     def sources(self) -> tuple[str, ...]:
-        """The collectors that have somebody to ask, in order; cloud-init's files come first: they configure the rest."""
+        """The collectors that have somebody to ask, in order; cloud-init's files first: they configure the rest."""
         named = dict.fromkeys((*(n for n in self.given_collectors() if n == "heat_local"), *self.settings.collectors))
         return tuple(name for name in named if name in COLLECTORS and COLLECTORS[name].configured(self.settings))
 
