@@ -149,6 +149,8 @@ class Client:
             raise Unavailable(f"{shown}: no connection within {self.limits.connect_s:.0f} s", sent=False) from exc
         except requests.exceptions.Timeout as exc:
             raise Unavailable(f"{shown}: silent for {self.limits.read_s:.0f} s") from exc
+        except requests.exceptions.ChunkedEncodingError as exc:  # requests' name for any body that ends early
+            raise Unavailable(f"{shown}: the answer broke off ({_cause(exc)})") from exc
         except requests.exceptions.RequestException as exc:
             raise Unavailable(f"{shown}: {_cause(exc)}", sent=not _never_connected(exc)) from exc
         except OSError as exc:
