@@ -28,6 +28,10 @@ class Guest:
         """The file to which the scripts of the templates append a line per run."""
         return self.root / "runs"
 
+    def wait_ran(self, line: str) -> None:
+        """Return when a script has noted this run."""
+        eventually(lambda: line in self.ran(), f"the run {line!r}", 30)
+
     def ran(self) -> list[str]:
         """What ran, in order."""
         return self.runs.read_text().splitlines() if self.runs.exists() else []
@@ -77,7 +81,8 @@ class Guest:
             )
         try:
             yield daemon
-            assert daemon.poll() is None, f"the agent ended by itself ({daemon.returncode})\n{self.log()}"
+            ended = daemon.poll()
+            assert ended in {None, -signal.SIGKILL}, f"the agent ended by itself ({ended})\n{self.log()}"
         finally:
             stop(daemon)
 

@@ -35,12 +35,10 @@ def open_lab(directory: Path, settings: Settings = DEFAULTS, port_base: int | No
 def start(lab: Lab, *, tethered: bool = False) -> None:
     """Start what does not run yet; return when everything answers. Tethered: it dies with this process."""
     configuration.write(lab)
-    start_service(lab, "redis", tethered=tethered)
     databases.create(lab)
-    start_service(lab, "keystone", tethered=tethered)
-    seed(lab)
-    for name in ("swift", "zaqar", "heat"):
+    for name in SERVICES:
         start_service(lab, name, tethered=tethered)
+    seed(lab)  # while the others load: none of them asks Keystone anything before its first request
     for name in SERVICES:
         wait_for(lab, name)
 

@@ -38,9 +38,9 @@ def main(lab: Lab) -> None:
     there = {role.name: role for role in keystone.roles.list()}
     roles = {name: there.get(name) or keystone.roles.create(name) for name in ROLES}
 
-    service = keystone.projects.create("service", domain="default")
+    services = keystone.projects.create("service", domain="default")
     demo = keystone.projects.create(DEMO.project, domain="default")
-    users = dict.fromkeys(("heat", "swift", "zaqar"), (service, ("admin", "service")))
+    users = dict.fromkeys(("heat", "swift", "zaqar"), (services, ("admin", "service")))
     users[DEMO.user] = (demo, ("member", "heat_stack_owner"))
     for name, (project, granted) in users.items():
         user = keystone.users.create(name, domain="default", password=PASSWORD)
@@ -53,9 +53,8 @@ def main(lab: Lab) -> None:
     keystone.roles.grant(roles["admin"], user=user, domain=domain)
 
     for (name, kind), address in catalog(lab).items():
-        entry = keystone.services.create(name, type=kind)
-        for interface in ("public", "internal", "admin"):
-            keystone.endpoints.create(entry, address, interface=interface, region=REGION)
+        service = keystone.services.create(name, type=kind)
+        keystone.endpoints.create(service, address, interface="public", region=REGION)
 
 
 if __name__ == "__main__":
