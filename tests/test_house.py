@@ -99,9 +99,7 @@ def test_nothing_is_imported_that_is_not_declared() -> None:
 
 
 def test_starting_the_command_loads_nothing_heavy() -> None:
-    trace = succeed(
-        sys.executable, "-X", "importtime", "-c", "import agent.cli.main", PYTHONPATH=str(CHECKOUT)
-    )
+    trace = succeed(sys.executable, "-X", "importtime", "-c", "import agent.cli.main", PYTHONPATH=str(CHECKOUT))
 
     loaded = {line.rpartition("|")[2].strip().split(".")[0] for line in trace.splitlines()}
 
@@ -131,9 +129,7 @@ def test_every_declared_dependency_is_locked() -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_agent_alone_and_runs_anywhere(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_the_wheel_holds_the_agent_alone_and_runs_anywhere(tmp_path: Path, environment: dict[str, str]) -> None:
     dist, site, elsewhere = tmp_path / "dist", tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()
 
