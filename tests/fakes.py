@@ -1,9 +1,18 @@
-"""Stand-ins written by hand, sharing no code with what they fake: a Heat that judges signals, a journal in memory."""
+"""Stand-ins written by hand, sharing no code with what they fake.
 
-from collections.abc import Callable, Mapping
+A Heat that judges signals, a journal in memory, and a web server on loopback that says what it is told to.
+"""
+
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from agent import model
 from agent.errors import MetadataError
@@ -221,3 +230,116 @@ class MemoryJournal:
         self._arrow()
         self._records[key] = record
         self._arrow()
+
+
+# ----------------------------------------------------------------------------------------- a server on loopback
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a peer was asked; header names are lower case, `query` is as it came."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole answer with the right length."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def pieces(self) -> Iterator[bytes]:
+        lines = [f"HTTP/1.1 {self.status} Answer", f"Content-Length: {len(self.body)}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        yield "\r\n".join([*lines, "", ""]).encode("latin-1")
+        yield self.body
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Bytes as they go over the wire, `pause_s` apart; then the connection is closed."""
+
+    sent: Iterable[bytes] = ()
+    pause_s: float = 0.0
+
+    def pieces(self) -> Iterator[bytes]:
+        return iter(self.sent)
+
+
+class Peer:
+    """A web server on loopback that answers from a script and remembers what it was asked.
+
+    `answers` maps a path to what is said there: one answer for ever, or a list, whose last one stays.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.answers: dict[str, Reply | Raw | list[Reply | Raw]] = {}
+        self.requests: list[Request] = []
+        self._closing = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Exchange, self))
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self._scheme = "https" if tls else "http"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"{self._scheme}://127.0.0.1:{self.port}"
+
+    def answer(self, request: Request) -> Reply | Raw:
+        self.requests.append(request)
+        found = self.answers.get(request.path, Reply(404, b"no such place"))
+        if isinstance(found, list):
+            return found.pop(0) if len(found) > 1 else found[0]
+        return found
+
+    def wait(self, seconds: float) -> bool:
+        """Pause; True when the peer is being closed."""
+        return self._closing.wait(seconds)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, peer: Peer, *arguments: Any) -> None:
+        self._peer = peer
+        super().__init__(*arguments)
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the client had enough
+            super().handle()
+
+    def _answer(self) -> None:
+        path, _, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        said = self._peer.answer(Request(self.command, path, query, headers, body))
+        pause_s = said.pause_s if isinstance(said, Raw) else 0.0
+        with suppress(OSError):  # the client had enough
+            for piece in said.pieces():
+                self.wfile.write(piece)
+                if pause_s and self._peer.wait(pause_s):
+                    break
+        self.close_connection = isinstance(said, Raw)
+
+    do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _answer  # noqa: N815 - the names are http.server's
+
+    def log_message(self, *_arguments: object) -> None:
+        """Tests look at `requests`."""

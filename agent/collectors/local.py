@@ -1,6 +1,6 @@
 """JSON files in directories of this machine, a document each: for people without a cloud, and for debugging.
 
-A directory that someone else may write would be root for everybody, so the whole source is refused then.
+A directory or file that someone else may write would be root for everybody, so the whole source is refused then.
 """
 
 from __future__ import annotations
@@ -33,21 +33,19 @@ def collect(
             files += [path for path in directory.iterdir() if path.is_file() and not path.name.startswith(".")]
     documents = []
     for path in sorted(files, key=lambda path: (path.name, str(path))):
-        _refuse_writable(path)
+        _refuse_foreign(path)
         documents.append(
             model.document("local", model.decode_map(_read(path, settings.max_document), str(path)), name=path.name)
         )
     return tuple(documents)
 
 
-def _refuse_foreign(directory: Path) -> None:
-    if directory.stat().st_uid != os.getuid():
-        raise MetadataError(f"reading {directory}: it belongs to another user; chown it to the agent's")
-    _refuse_writable(directory)
-
-
-def _refuse_writable(path: Path) -> None:
-    if path.stat().st_mode & stat.S_IWOTH:
+def _refuse_foreign(path: Path) -> None:
+    """Raise MetadataError for what another user owns or everybody may write."""
+    found = path.stat()
+    if found.st_uid != os.getuid():
+        raise MetadataError(f"reading {path}: it belongs to another user; chown it to the agent's")
+    if found.st_mode & stat.S_IWOTH:
         raise MetadataError(f"reading {path}: everybody may write it; chmod o-w {path}")
 
 

@@ -1,0 +1,337 @@
+"""transport.Client against every kind of server: what comes back is an answer or one of our errors, in bounded time."""
+
+import gzip
+import itertools
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.errors import AgentError, Refused, SettingsError, Unavailable
+from agent.transport import Client, Limits
+from tests.conftest import need
+from tests.contract.conftest import LIMITS
+from tests.fakes import Peer, Raw, Reply
+
+SECRET = "Signature=sesame"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+
+
+def asked(client: Client, peer: Peer, method: str = "GET", body: bytes | None = None) -> AgentError:
+    """The error that a request ends with; it names the URL and nothing of its query."""
+    with pytest.raises(AgentError) as caught:
+        client.request(method, f"{peer.url}/x?{SECRET}", body=body, headers={"X-Auth-Token": "token"})
+
+    assert "sesame" not in str(caught.value)
+    assert f"{method} {peer.url}/x?…" in str(caught.value)
+    return caught.value
+
+
+# --------------------------------------------------------------------------------------------- whole answers
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 304])
+def test_an_answer_comes_back_with_its_headers_in_lower_case(peer: Peer, client: Client, status: int) -> None:
+    body = b"" if status in (204, 304) else b"hello"
+    peer.answers["/x"] = Reply(status, body, {"ETag": '"e1"'})
+
+    answer = client.request("GET", f"{peer.url}/x?{SECRET}")
+
+    assert (status, body, '"e1"') == (answer.status, answer.body, answer.headers["etag"])
+
+
+def test_a_presigned_url_and_a_body_arrive_byte_for_byte(peer: Peer, client: Client) -> None:
+    path = "/v1/signal/arn%3Aopenstack%3Aheat%3A%3Ax~y"
+    peer.answers[path] = Reply()
+
+    client.request("POST", f"{peer.url}{path}?a=%2F&b=c%3D&{SECRET}", body=b"{}", headers={"Content-Type": "a/b"})
+
+    [request] = peer.requests
+    assert ("POST", path, f"a=%2F&b=c%3D&{SECRET}", b"{}") == (
+        request.method,
+        request.path,
+        request.query,
+        request.body,
+    )
+    assert ("a/b", "2", "identity") == tuple(
+        request.headers[name] for name in ("content-type", "content-length", "accept-encoding")
+    )
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
+def test_no_is_a_refusal_that_shows_what_was_said(peer: Peer, client: Client, status: int) -> None:
+    peer.answers["/x"] = Reply(status, b"<Code>Denied</Code>")
+
+    refusal = asked(client, peer)
+
+    assert isinstance(refusal, Refused)
+    assert status == refusal.status
+    assert f"answered {status} (<Code>Denied</Code>)" in str(refusal)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_broken_server_is_unavailable(peer: Peer, client: Client, status: int) -> None:
+    peer.answers["/x"] = Reply(status, b"oops", {"Retry-After": "7"})
+
+    fault = asked(client, peer, "POST", b"{}")
+
+    assert isinstance(fault, Unavailable)
+    assert (7.0, True) == (fault.retry_after_s, fault.sent)
+
+
+# -------------------------------------------------------------------------------------------- broken answers
+
+BROKEN = {
+    "nothing": Raw(),
+    "half a status line": Raw([b"HTTP/1.1 2"]),
+    "no HTTP": Raw([b"\x16\x03\x01 hello\r\n\r\n"]),
+    "half a body": Raw([HEAD + b"Content-Length: 100\r\n\r\n", b"half"]),
+    "half a chunk": Raw([HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"50\r\nhalf"]),
+    "no chunk": Raw([HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\n"]),
+    "endless headers": Raw(HEAD + b"X-%d: y\r\n" % n if not n else b"X-%d: y\r\n" % n for n in itertools.count()),
+    "one endless header": Raw(itertools.chain([HEAD + b"X: "], itertools.repeat(b"y" * 10_000))),
+    "not gzip": Raw([HEAD + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope"]),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_half_an_answer_is_none(peer: Peer, client: Client, how: str) -> None:
+    peer.answers["/x"] = BROKEN[how]
+
+    fault = asked(client, peer)
+
+    assert isinstance(fault, Unavailable)
+    assert fault.sent
+
+
+def test_an_answer_cut_within_its_head_has_said_how_it_went(peer: Peer, client: Client) -> None:
+    """http.client takes the end of the stream for the end of the head; the server did say 200."""
+    peer.answers["/x"] = Raw([HEAD])
+
+    assert (200, b"") == ((answer := client.request("GET", f"{peer.url}/x")).status, answer.body)
+
+
+def test_after_a_broken_answer_the_next_request_is_fine(peer: Peer, client: Client) -> None:
+    peer.answers["/x"] = [Raw(), Reply(200, b"fine")]
+
+    asked(client, peer)
+
+    assert b"fine" == client.request("GET", f"{peer.url}/x").body
+
+
+@pytest.fixture
+def hasty() -> Iterator[Client]:
+    made = Client(Limits(connect_s=0.2, read_s=0.2, total_s=0.5))
+    yield made
+    made.close()
+
+
+def test_silence_has_an_end(peer: Peer, hasty: Client) -> None:
+    peer.answers["/x"] = Raw([b"", b""], pause_s=3.0)
+
+    assert "silent for" in str(asked(hasty, peer))
+
+
+@pytest.mark.parametrize("start", [HEAD + b"\r\n", HEAD + b"X: ", b""], ids=["body", "header", "status line"])
+def test_a_dripping_answer_has_an_end(peer: Peer, hasty: Client, start: bytes) -> None:
+    peer.answers["/x"] = Raw(itertools.chain([start], itertools.repeat(b"H")), pause_s=0.05)
+    began = time.monotonic()
+
+    fault = asked(hasty, peer)
+
+    assert "no complete answer within" in str(fault)
+    assert time.monotonic() - began < 3.0
+
+
+def test_nobody_there_means_that_nothing_was_sent(client: Client, peer: Peer) -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unheard.getsockname()[1]}/x?{SECRET}"
+
+        with pytest.raises(Unavailable, match=r"/x\?…: Connection refused") as caught:
+            client.request("POST", url, body=b"{}")
+
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x/", "file:///etc/passwd", "http://", "/v1", "http:///x"])
+def test_what_is_no_web_address_is_a_fault_of_the_settings(client: Client, url: str) -> None:
+    with pytest.raises(SettingsError, match="not an http or https URL"):
+        client.request("GET", url)
+
+
+# -------------------------------------------------------------------------------------------------- too much
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(200, b"x" * (LIMITS.size + 1)),
+        Raw([HEAD + b"Content-Length: 99999999999\r\n\r\n"]),
+        Raw(itertools.chain([HEAD + b"\r\n"], itertools.repeat(b"x" * 65536))),
+        Raw(itertools.chain([HEAD + b"Transfer-Encoding: chunked\r\n\r\n"], itertools.repeat(b"4\r\nxxxx\r\n" * 999))),
+    ],
+    ids=["announced", "only announced", "endless", "endless in chunks"],
+)
+def test_more_than_the_limit_is_not_read(peer: Peer, client: Client, answer: Reply | Raw) -> None:
+    peer.answers["/x"] = answer
+
+    assert "see max_document" in str(asked(client, peer))
+
+
+def test_a_compressed_bomb_is_not_blown_up(peer: Peer, client: Client) -> None:
+    bomb = gzip.compress(bytes(200 << 20), 1)
+    bomb = gzip.compress(bomb) if len(bomb) > LIMITS.size else bomb
+    peer.answers["/x"] = Reply(200, bomb, {"Content-Encoding": "gzip"})
+
+    assert "see max_document" in str(asked(client, peer))
+
+
+def test_an_answer_of_just_the_limit_is_taken(peer: Peer, client: Client) -> None:
+    peer.answers["/x"] = Reply(200, b"x" * LIMITS.size)
+
+    assert LIMITS.size == len(client.request("GET", f"{peer.url}/x").body)
+
+
+# ------------------------------------------------------------------------------------------------- redirects
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_get_follows_a_redirect_on_the_same_host(peer: Peer, client: Client, status: int) -> None:
+    peer.answers |= {"/x": Reply(status, b"", {"Location": "/y?z=1"}), "/y": Reply(200, b"there")}
+
+    answer = client.request("GET", f"{peer.url}/x", headers={"X-Auth-Token": "token"})
+
+    assert b"there" == answer.body
+    assert ("/y", "z=1", "token") == (
+        peer.requests[1].path,
+        peer.requests[1].query,
+        peer.requests[1].headers["x-auth-token"],
+    )
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_a_post_follows_with_its_body_where_the_answer_says_so(peer: Peer, client: Client, status: int) -> None:
+    peer.answers |= {"/x": Reply(status, b"", {"Location": f"{peer.url}/y"}), "/y": Reply(200, b"there")}
+
+    client.request("POST", f"{peer.url}/x", body=b'{"deploy_status_code": 0}')
+
+    assert ("POST", b'{"deploy_status_code": 0}') == (peer.requests[1].method, peer.requests[1].body)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_post_that_would_lose_its_body_is_not_sent_on(peer: Peer, client: Client, status: int) -> None:
+    peer.answers |= {"/x": Reply(status, b"", {"Location": "/y"}), "/y": Reply()}
+
+    refusal = asked(client, peer, "POST", b"{}")
+
+    assert isinstance(refusal, Refused)
+    assert "would lose the body" in str(refusal)
+    assert ["/x"] == [request.path for request in peer.requests]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_token_never_goes_to_another_host(peer: Peer, client: Client, method: str) -> None:
+    other = Peer()
+    other.answers["/y"] = Reply()
+    peer.answers["/x"] = Reply(307, b"", {"Location": f"{other.url}/y?token=sesame"})
+
+    refusal = asked(client, peer, method, b"{}" if method == "POST" else None)
+
+    other.close()
+    assert isinstance(refusal, Refused)
+    assert f"redirected to another host ({other.url}/y?…)" in str(refusal)
+    assert [] == other.requests
+
+
+def test_a_circle_of_redirects_has_an_end(peer: Peer, client: Client) -> None:
+    peer.answers["/x"] = Reply(302, b"", {"Location": f"/x?{SECRET}"})
+
+    assert "more than 5 redirects" in str(asked(client, peer))
+    assert 6 == len(peer.requests)
+
+
+# ------------------------------------------------------------------------------------------------------- TLS
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private CA, and a certificate of it for 127.0.0.1 with its key."""
+    need("openssl")
+    directory = tmp_path_factory.mktemp("ca")
+    (directory / "names").write_text("subjectAltName = IP:127.0.0.1\n")
+    for command in (
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=lab-ca -days 2",
+        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1",
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=directory, check=True, capture_output=True, timeout=60)
+    return directory
+
+
+@pytest.fixture
+def secure(authority: Path) -> Iterator[Peer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem", authority / "server.key")
+    made = Peer(context)
+    made.answers["/x"] = Reply(200, b"secret")
+    yield made
+    made.close()
+
+
+def test_a_private_authority_is_trusted_when_it_is_named(secure: Peer, authority: Path) -> None:
+    named = Client(LIMITS, ca_file=str(authority / "ca.pem"))
+
+    assert b"secret" == named.request("GET", f"{secure.url}/x").body
+    assert b"secret" == Client(LIMITS).request("GET", f"{secure.url}/x", ca_file=str(authority / "ca.pem")).body
+
+
+def test_an_unknown_authority_is_not_trusted_and_the_message_says_what_to_set(
+    secure: Peer, client: Client, monkeypatch: pytest.MonkeyPatch, authority: Path
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority / "ca.pem"))  # no back door either
+
+    fault = asked(client, secure, "POST", b"{}")
+
+    assert isinstance(fault, Unavailable)
+    assert "TLS failed" in str(fault)
+    assert "see ca_file" in str(fault)
+    assert not fault.sent
+
+
+def test_a_ca_file_that_is_not_there_is_a_fault_of_the_settings(secure: Peer) -> None:
+    fault = asked(Client(LIMITS, ca_file="/no/such/ca.pem"), secure)
+
+    assert isinstance(fault, SettingsError)
+    assert "see ca_file" in str(fault)
+
+
+def test_a_plain_server_on_an_https_address_is_unavailable(peer: Peer, client: Client) -> None:
+    with pytest.raises(Unavailable, match="see ca_file"):
+        client.request("GET", peer.url.replace("http:", "https:") + "/x")
+
+
+# ----------------------------------------------------------------------------------------------- environment
+
+
+def test_passwords_of_a_netrc_file_are_not_sent(
+    peer: Peer, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login root password sesame\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    peer.answers["/x"] = Reply()
+
+    client.request("GET", f"{peer.url}/x")
+
+    assert "authorization" not in peer.requests[0].headers
+
+
+def test_a_named_proxy_is_used(peer: Peer) -> None:
+    peer.answers["http://heat.example:8000/v1"] = Reply(200, b"through")
+    client = Client(LIMITS, proxy=peer.url)
+
+    assert b"through" == client.request("GET", "http://heat.example:8000/v1").body
