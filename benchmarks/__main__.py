@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import deployments, idle, nothing, output, peers, table
+from benchmarks import deployments, idle, nothing, ours, output, peers, table
 from benchmarks.scratch import Bench
 from benchmarks.server import endpoint
 
@@ -34,6 +34,7 @@ def main() -> None:
     unknown = [name for name in options.names if name not in MEASUREMENTS]
     if unknown:
         parser.error(f"no measurement {unknown[0]!r}; there are {', '.join(MEASUREMENTS)}")
+    ours.python()  # environments are made now, not while something is measured
     peers.heat_agents()
     with tempfile.TemporaryDirectory(prefix="os-deploy-agent-bench-") as directory:
         measure(Path(directory), options.names or list(MEASUREMENTS), quick=options.quick)

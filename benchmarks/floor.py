@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -32,11 +33,12 @@ def measure(place: Path, endpoint: Endpoint, sizes: Sequence[int], *, rounds: in
     script.write_text(TRIVIAL)
     script.chmod(0o700)
     connection = HTTPConnection("127.0.0.1", endpoint.port, timeout=10)
+    numbers = itertools.count()
     directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return Floor(
             _best(lambda: _process(script), rounds, loops),
-            _best(lambda: _writes(directory, sizes), rounds, loops),
+            _best(lambda: _writes(directory, sizes, next(numbers)), rounds, loops),
             _best(lambda: _signal(connection), rounds, loops),
         )
     finally:
@@ -67,14 +69,16 @@ def _process(script: Path) -> None:
     os.waitpid(pid, 0)
 
 
-def _writes(directory: int, sizes: Sequence[int]) -> None:
-    """As agent.state.write: a new file, fsync, rename, fsync of the directory."""
+def _writes(directory: int, sizes: Sequence[int], deployment: int) -> None:
+    """As agent.state.write: a new file, fsync, rename, fsync of the directory. The last one replaces the first."""
     for number, size in enumerate(sizes):
         fd = os.open("new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=directory)
         os.write(fd, b"x" * size)
         os.fsync(fd)
         os.close(fd)
-        os.rename("new", f"file{number}", src_dir_fd=directory, dst_dir_fd=directory)
+        os.rename(
+            "new", f"{deployment}.{number % (len(sizes) - 1)}", src_dir_fd=directory, dst_dir_fd=directory
+        )
         os.fsync(directory)
 
 

@@ -1,8 +1,10 @@
-"""The agent of this checkout, below a directory."""
+"""The agent of this checkout, below a directory, with the packages that an installed one has."""
 
 from __future__ import annotations
 
+import functools
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,15 @@ from pathlib import Path
 from benchmarks.cost import Command
 from benchmarks.server import CHECKOUT
 
-NAME = "ours"
+LOCK = CHECKOUT / ".ci/locks/run.txt"
+
+
+@functools.cache
+def python() -> str:
+    """An interpreter with the run-time lock; the tools of developers change what the libraries import."""
+    maker = [sys.executable, str(CHECKOUT / ".ci/environment"), str(LOCK)]
+    made = subprocess.run(maker, check=True, stdout=subprocess.PIPE, text=True)
+    return f"{made.stdout.strip()}/bin/python"
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,6 @@ class Ours:
 
     def _command(self, *arguments: str) -> Command:
         source = f"--request-metadata-url={self.url}" if self.url else "--collectors=heat_local"
-        argv = (sys.executable, "-m", "agent", *arguments, f"--root={self.root}", source)
+        argv = (python(), "-m", "agent", *arguments, f"--root={self.root}", source)
         env = {"PATH": os.defpath, "PYTHONPATH": str(CHECKOUT), "LANG": "C.UTF-8", "HOME": str(self.root)}
         return Command(argv, env, self.root / "log")

@@ -20,7 +20,6 @@ from pathlib import Path
 from benchmarks.cost import Command
 from benchmarks.server import CHECKOUT
 
-NAME = "theirs"
 LOCK = CHECKOUT / ".ci/locks/peers.txt"
 _SOURCE = "heat-agents"
 
