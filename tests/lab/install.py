@@ -17,6 +17,7 @@ from tests.lab.errors import LabError
 LOCK = Path(__file__).parents[2] / ".ci" / "locks" / "heat.txt"
 INSTALL_TIMEOUT_S = 1200
 STAMP = "complete"
+OLDEST = (3, 11)
 
 
 def say(text: str) -> None:
@@ -41,6 +42,8 @@ def install() -> Path:
     """The environment, built now unless it stands already."""
     if venv := installed():
         return venv
+    if sys.version_info < OLDEST:
+        raise LabError("Heat 27 needs Python 3.11 or newer; run this with such a one")
     with only_one(cache_directory()):
         return installed() or build(cache_directory())
 

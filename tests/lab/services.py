@@ -27,6 +27,7 @@ def open_lab(directory: Path, settings: Settings = DEFAULTS, port_base: int | No
         return known
     directory.mkdir(parents=True, exist_ok=True)
     check_attributes(directory)
+    redis.ensure()
     lab = Lab(directory, install.install(), port_base or free_block(), settings)
     model.save(lab)
     return lab
