@@ -63,6 +63,7 @@ class Engine:
         self._queue: deque[Deployment] = deque()
         self._listed: dict[str, Deployment] = {}
         self._cancelled: set[str] = set()
+        self._noted: frozenset[str] | None = None
         self._clock = clock
         self._jitter = jitter
         self._connect()
@@ -86,6 +87,7 @@ class Engine:
         self._settle_interrupted()
         deployments = self._deployments()
         self._withdraw(deployments, fresh)
+        self._forget()
         self._queue.clear()
         for step in plan(
             deployments,
@@ -277,6 +279,18 @@ class Engine:
                 log.warning("no longer wanted, hook cancelled", deployment=entry.id)
                 self._cancelled.add(entry.key)
                 runner.cancel(self.running[entry.key])
+
+    def _forget(self) -> None:
+        """Bound the state: once every source has answered, what left the metadata long ago goes, with its log."""
+        if self.faults or self._listed.keys() == self._noted:
+            return
+        self._noted = frozenset(self._listed)
+        self.journal.note_listed(self._noted)
+        at_most = self.settings.retention_count
+        for key in self.journal.prune(older_than_s=self.settings.retention, at_most=at_most):
+            log.info("forgotten", deployment=key)
+            with suppress(OSError):  # a log that stays does no harm
+                self.settings.path(self.settings.log_dir).joinpath(f"{key}.log").unlink()
 
     def _supersede(self, entry: Entry) -> None:
         self.journal.settle(entry.key, model.SUPERSEDED, "its id left the metadata before the outcome was taken")

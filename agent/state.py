@@ -32,6 +32,7 @@ from agent.errors import Busy, MetadataError, StateError
 from agent.model import Deployment, Document, Entry, Json, JsonMap
 
 LOCK_WAIT_S = 30.0
+_FORGETTABLE = model.SETTLED | {model.UNKNOWN, model.RECEIVED}
 
 
 def write(path: Path, data: bytes) -> None:
@@ -317,30 +318,31 @@ class Journal:
             self.received(deployment)
         self.tried(deployment.key, reason, self._clock())
 
-    def prune(self, listed: frozenset[str], *, older_than_s: float, at_most: int) -> int:
-        """Forget settled entries that left the metadata long ago, or are too many; returns how many went."""
+    def note_listed(self, listed: frozenset[str]) -> None:
+        """Remember since when a settled entry is in no document, and forget that when it is back."""
+        for key, record in list(self._records.items()):
+            if key not in listed and "left_at" not in record and self.entry(key).progress in _FORGETTABLE:
+                self._store(key, {**record, "left_at": self._clock()})
+            elif key in listed and "left_at" in record:
+                self._store(key, {name: value for name, value in record.items() if name != "left_at"})
+
+    def prune(self, *, older_than_s: float, at_most: int) -> tuple[str, ...]:
+        """Forget settled entries that left the metadata long ago, or are too many; returns their keys."""
         gone = sorted(
-            (self._age_mark(key), key)
-            for key, entry in self._entries.items()
-            if key not in listed
-            and key in self._records
-            and (entry.progress in model.SETTLED or entry.progress in (model.UNKNOWN, model.RECEIVED))
+            (_number(record["left_at"]), key)
+            for key, record in self._records.items()
+            if "left_at" in record and self.entry(key).progress in _FORGETTABLE
         )
-        doomed = [key for at, key in gone if at < self._clock() - older_than_s]
-        excess = [key for _, key in gone[: max(len(gone) - at_most, 0)]]
-        for key in dict.fromkeys(doomed + excess):
-            # the record goes last: until then the entry is settled, and a mark alone would count as done
-            for path in (self.places.outcome(key), self.places.journal / f"{key}.json"):
+        excess = len(gone) - at_most
+        oldest = self._clock() - older_than_s
+        doomed = tuple(key for number, (left_at, key) in enumerate(gone) if left_at < oldest or number < excess)
+        for key in doomed:
+            # the mark goes last: until then the entry is settled or foreign, and both count as done
+            for path in (self.places.outcome(key), self.places.journal / f"{key}.json", self.places.mark(key)):
                 remove(path)
-            remove(self.places.mark(key))
             self._entries.pop(key, None)
             self._records.pop(key, None)
-        return len(dict.fromkeys(doomed + excess))
-
-    def _age_mark(self, key: str) -> float:
-        record = self._records[key]
-        times = [v for k, v in record.items() if k.endswith("_at") and isinstance(v, (int, float))]
-        return float(max(times, default=0.0))
+        return doomed
 
     def _store(self, key: str, record: JsonMap) -> None:
         write(self.places.journal / f"{key}.json", _dump(record))

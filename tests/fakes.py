@@ -211,6 +211,12 @@ class MemoryJournal:
         tries = self.entry(key).tries + 1
         self._write(key, {**self._records[key], "tries": tries, "reason": reason, "next_try_at": next_try_at})
 
+    def note_listed(self, listed: frozenset[str]) -> None:
+        """Nothing here is ever forgotten."""
+
+    def prune(self, *, older_than_s: float, at_most: int) -> tuple[str, ...]:  # noqa: ARG002 - the journal's own words
+        return ()
+
     def lock_path(self, key: str) -> Path:
         return self.places.locks / f"{key}.lock"
 

@@ -330,34 +330,44 @@ def test_what_a_power_cut_left_half_written_is_cleared(places: Places, journal: 
 DAY = 86400.0
 
 
-def settled(places: Places, key: str, at: float) -> None:
+def left(places: Places, key: str, at: float) -> None:
+    """A settled entry that was last listed at `at`."""
     earlier = opened(places, at)
     earlier.begin(deployment(key))
     earlier.finish(key, DONE)
     earlier.settle(key, model.SIGNALLED)
+    earlier.note_listed(frozenset({"listed"}))
 
 
 def test_what_left_the_metadata_long_ago_is_forgotten_with_all_its_files(places: Places) -> None:
-    settled(places, "old", NOW - 100 * DAY)
-    settled(places, "young", NOW - 10 * DAY)
-    settled(places, "listed", NOW - 100 * DAY)
+    left(places, "old", NOW - 100 * DAY)
+    left(places, "young", NOW - 10 * DAY)
+    left(places, "listed", NOW - 100 * DAY)
     journal = opened(places)
 
-    gone = journal.prune(frozenset({"listed"}), older_than_s=90 * DAY, at_most=10)
+    gone = journal.prune(older_than_s=90 * DAY, at_most=10)
 
-    assert 1 == gone
+    assert ("old",) == gone
     assert {"young", "listed"} == set(journal.entries()) == set(opened(places).entries())
     assert {"young.json", "young.notify.json", "listed.json", "listed.notify.json"} == {
         path.name for path in places.deployed.iterdir()
     }
 
 
+def test_what_comes_back_is_kept_from_then_on(places: Places) -> None:
+    left(places, "back", NOW - 100 * DAY)
+    journal = opened(places)
+    journal.note_listed(frozenset({"back"}))
+
+    assert () == journal.prune(older_than_s=90 * DAY, at_most=0)
+
+
 def test_too_many_entries_are_forgotten_oldest_first(places: Places) -> None:
     for age, key in enumerate(("a", "b", "c", "d")):
-        settled(places, key, NOW - age)
+        left(places, key, NOW - age)
     journal = opened(places)
 
-    assert 2 == journal.prune(frozenset(), older_than_s=90 * DAY, at_most=2)
+    assert {"c", "d"} == set(journal.prune(older_than_s=90 * DAY, at_most=2))
     assert {"a", "b"} == set(journal.entries())
 
 
@@ -366,9 +376,10 @@ def test_what_runs_or_waits_to_be_sent_is_never_forgotten(places: Places) -> Non
     earlier.begin(deployment("interrupted"))
     earlier.begin(deployment("finished"))
     earlier.finish("finished", DONE)
+    earlier.note_listed(frozenset())
     journal = opened(places)
 
-    assert 0 == journal.prune(frozenset(), older_than_s=0.0, at_most=0)
+    assert () == journal.prune(older_than_s=0.0, at_most=0)
     assert {"interrupted", "finished"} == set(journal.entries())
 
 
