@@ -152,7 +152,8 @@ def _main(deployment: Deployment, journal: Journal, settings: Settings, lock: Lo
         os.setsid()
         _only_descriptors(lock.fileno(), tell)
         live = LiveLog(settings.path(settings.log_dir) / f"{deployment.key}.log", settings.output_limit)
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGALRM):
+        # not SIGPIPE: an agent that is gone hears no complaint, and the outcome must outlive that
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, _interrupt)
         lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})

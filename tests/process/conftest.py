@@ -7,6 +7,7 @@ import pytest
 
 from tests.process.endpoint import Endpoint, listening
 from tests.process.guest import Guest
+from tests.process.points import Point, certain, record
 
 
 @pytest.fixture
@@ -20,3 +21,15 @@ def guest(root: Path, endpoint: Endpoint) -> Iterator[Guest]:
     made = Guest(root, endpoint)
     yield made
     made.end()
+
+
+@pytest.fixture(scope="session")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Point]:
+    """Every call of an undisturbed run of the agent and its runners, in order."""
+    return record(tmp_path_factory.mktemp("recorded"))
+
+
+@pytest.fixture(scope="session")
+def recorded(calls: list[Point]) -> list[Point]:
+    """The calls among them that every run makes."""
+    return certain(calls)

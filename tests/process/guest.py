@@ -127,9 +127,11 @@ class Guest:
     def states(self) -> dict[str, str]:
         return {key: record["state"] for key, record in self.journal().items()}
 
-    def temporary_files(self) -> list[str]:
+    def rubble(self) -> list[str]:
+        """Files that a write left half-done, or that could not be read any more."""
         below = [self.state, self.deployed]
-        return [str(path) for directory in below for path in directory.rglob(".*") if path.is_file()]
+        kinds = (".*", "*.corrupt")
+        return [str(path) for directory in below for kind in kinds for path in directory.rglob(kind) if path.is_file()]
 
     def runners(self) -> list[int]:
         """Living processes of the agent itself; a hook whose runner was killed is the next agent's to end."""

@@ -14,7 +14,7 @@ from tests.process.endpoint import Endpoint, answer, answering, listening
 from tests.process.guest import Guest, until
 
 SCRIPT = "#!/bin/sh\necho ran >> $WITNESS\n"
-SHORT = {"once_patience": "1.5", "read_timeout": "0.5", "total_timeout": "1"}
+SHORT = {"once_patience": "0.5", "read_timeout": "0.5", "total_timeout": "1"}
 Spoil = Callable[[BaseHTTPRequestHandler, str], bool]
 
 

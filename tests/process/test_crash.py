@@ -10,67 +10,17 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.process.endpoint import Endpoint, listening
 from tests.process.guest import Guest, until
+from tests.process.points import NAMES, Point, serve, thinned
 
 pytestmark = pytest.mark.slow
 
-AT_MOST = 90  # points of one mode: about a minute on two cores
-HOOK = """#!/bin/sh
-echo begin-$NAME >> $WITNESS
-echo printed by $NAME
-sleep 0.05
-echo end-$NAME >> $WITNESS
-"""
-NAMES = ("first", "second")
-
-
-@dataclass(frozen=True)
-class Point:
-    """Just before the n-th `call` on `subject` in `role`."""
-
-    role: str
-    call: str
-    subject: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.role} {self.call} {self.subject} {self.number}"
-
-
-def serve(endpoint: Endpoint) -> None:
-    endpoint.serve(*(endpoint.script(name, HOOK.replace("$NAME", name)) for name in NAMES))
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[Point]:
-    """Every point of an undisturbed run."""
-    record = tmp_path_factory.mktemp("recorded") / "record"
-    with listening() as endpoint:
-        guest = Guest(tmp_path_factory.mktemp("root"), endpoint)
-        serve(endpoint)
-        ended = guest.once(environment=guest.shim(record))
-        assert (0, list(NAMES)) == (ended.status, [signal.name for signal in endpoint.signals]), ended.stderr
-    words = [line.split() for line in record.read_text().splitlines()]
-    # How often a selector or a socket wakes up is chance; that it is waited on is not.
-    return [
-        Point(role, call, subject, int(number))
-        for role, call, subject, number in words
-        if call not in ("wait", "recv_into") or number == "1"
-    ]
-
-
-def thinned(points: list[Point], at_most: int) -> list[Point]:
-    """Evenly fewer, but never without one of each kind of call in each role."""
-    step = max(len(points) / at_most, 1.0)
-    even = {points[int(position * step)] for position in range(min(len(points), at_most))}
-    kinds = {(point.role, point.call): point for point in reversed(points)}
-    return [point for point in points if point in even or point in kinds.values()]
+AT_MOST = 50  # points of one mode: half a minute on two busy cores
 
 
 def crash(point: Point, victims: str, scratch: Path) -> list[str]:
@@ -102,7 +52,7 @@ def faults(guest: Guest, status: int, killed: bool, victims: str) -> Iterator[st
         yield f"the next start ended with {status}"
     if guest.states() != {f"id-{name}": "signalled" for name in NAMES}:
         yield f"the journal says {guest.states()}"
-    if left := guest.temporary_files():
+    if left := guest.rubble():
         yield f"left on disk: {left}"
     if guest.processes():
         yield "a process was left"
@@ -158,6 +108,45 @@ def test_agent_and_runner_killed_together_lose_nothing(recorded: list[Point], tm
 
     assert len(points) >= 40
     assert {} == crash_at_each(points, "agent,runner", tmp_path)
+
+
+def test_no_arrow_is_passed_before_the_one_behind_it_is_on_disk(recorded: list[Point]) -> None:
+    """What no kill can show, because the kernel keeps what a killed process wrote; only a power cut takes it."""
+    for role in ("agent", "runner1", "runner2"):
+        calls = [point for point in recorded if point.role == role and "heat-config-script" not in point.subject]
+        replaced = [at for at, point in enumerate(calls) if point.call == "rename"]
+        assert len(replaced) >= (7 if role == "agent" else 1)
+        for at in replaced:
+            directory, _, name = calls[at].subject.rpartition("/")
+            temporary = f"{directory}/.{name}.PID.tmp"
+            before = [(point.call, point.subject) for point in calls[at - 3 : at]]
+            assert [("open", temporary), ("write", temporary), ("fsync", temporary)] == before
+            assert ("fsync", directory) == (calls[at + 1].call, calls[at + 1].subject)
+
+
+def test_the_arrows_come_in_their_order(recorded: list[Point]) -> None:
+    arrows = {
+        "rename var/lib/os-deploy-agent/documents/request.json": "keep the document",
+        "rename var/lib/os-deploy-agent/journal/id-first.json": "record",
+        "rename var/lib/heat-config/deployed/id-first.json": "mark",
+        "fork -": "begin",
+        "_execute_child -": "run",
+        "rename var/lib/heat-config/deployed/id-first.notify.json": "keep the outcome",
+        "sendall -": "ask or send",
+    }
+    passed = [arrows.get(f"{point.call} {point.subject}") for point in recorded if point.role != "runner2"]
+    order = [arrow for arrow in passed if arrow]
+
+    first = ["ask or send", "keep the document", "record", "mark", "begin", "run", "keep the outcome"]
+    assert first == order[: len(first)]
+    assert "ask or send" == order[len(first)]
+    assert "record" == next(arrow for arrow in order[len(first) :] if arrow != "ask or send")
+
+
+def test_waiting_for_a_runner_costs_no_more_than_its_events(calls: list[Point]) -> None:
+    waits = [point for point in calls if (point.role, point.call) == ("agent", "wait")]
+
+    assert len(waits) <= 4 * len(NAMES)
 
 
 def test_an_interrupted_hook_is_ended_and_its_namesake_of_another_agent_is_not(

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import need, require
 from tests.process.endpoint import Endpoint, listening
 from tests.process.guest import Ended, Guest, alive, until
-from tests.process.test_crash import NAMES, Point, recorded, serve, thinned  # noqa: F401 - recorded is a fixture
+from tests.process.points import NAMES, Point, serve, thinned
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +37,8 @@ def starve(error: str, role: str, first: int, scratch: Path) -> list[str]:
             if not (scratch / "record.refused").exists():  # that write went to what was there already
                 return [] if starved.status == 0 else [f"nothing was refused, and it ended with {starved.status}"]
             unmarked = [name for name in NAMES if name_ran(guest, name) and not mark(guest, name).exists()]
+            if guest.runners():  # it tries again, with nobody left to complain to
+                until(lambda known=refused(scratch): refused(scratch) > known, "another try in vain")
             flag.unlink()
             until(lambda: not guest.runners(), "the runner to store its outcome")
             again = guest.once()
@@ -49,6 +51,10 @@ def starve(error: str, role: str, first: int, scratch: Path) -> list[str]:
             return [str(exc)]
         finally:
             guest.end()
+
+
+def refused(scratch: Path) -> int:
+    return len((scratch / "record.refused").read_bytes())
 
 
 def name_ran(guest: Guest, name: str) -> bool:
@@ -81,8 +87,8 @@ def recovered_faults(guest: Guest, again: Ended, error: str) -> Iterator[str]:
             yield f"{name}: not run, and the endpoint is not told why: {signals[0].body}"
     if guest.states() != {f"id-{name}": "signalled" for name in NAMES} or again.status not in (0, 1):
         yield f"with room again it ends with {again.status} and {guest.states()}: {again.stderr}"
-    if guest.processes() or guest.temporary_files():
-        yield f"left behind: {guest.processes()} {guest.temporary_files()}"
+    if guest.processes() or guest.rubble():
+        yield f"left behind: {guest.processes()} {guest.rubble()}"
 
 
 def starve_at_each(points: list[Point], error: str, role: str, scratch: Path) -> dict[str, list[str]]:
@@ -98,7 +104,7 @@ def starve_at_each(points: list[Point], error: str, role: str, scratch: Path) ->
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EROFS"])
 def test_an_agent_that_cannot_write_runs_no_hook_and_recovers(
-    recorded: list[Point],  # noqa: F811
+    recorded: list[Point],
     error: str,
     tmp_path: Path,
 ) -> None:
@@ -107,7 +113,7 @@ def test_an_agent_that_cannot_write_runs_no_hook_and_recovers(
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EROFS"])
 def test_a_runner_that_cannot_write_keeps_its_outcome_until_there_is_room(
-    recorded: list[Point],  # noqa: F811
+    recorded: list[Point],
     error: str,
     tmp_path: Path,
 ) -> None:

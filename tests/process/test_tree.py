@@ -147,3 +147,11 @@ def test_a_hook_inherits_nothing_but_its_three_streams(guest: Guest, endpoint: E
     descriptors = endpoint.signals[0].body["deploy_stdout"].split()
     assert ["0", "1", "2", "3"] == descriptors, f"3 is the listed directory: {endpoint.signals[0].stderr}"
     assert str(os.getpid()) not in descriptors
+
+
+def test_a_hook_dies_of_a_broken_pipe_as_everywhere(guest: Guest, endpoint: Endpoint) -> None:
+    """A script that pipes `yes` into `head` would run forever where SIGPIPE is ignored and errors are not looked at."""
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\n(yes; echo status $? >&2) | head -1\n"))
+
+    assert 0 == guest.once(hook_timeout="10").status
+    assert ("y\n", "status 141\n") == (endpoint.signals[0].body["deploy_stdout"], endpoint.signals[0].stderr)
