@@ -38,7 +38,8 @@ def starve(error: str, role: str, first: int, scratch: Path) -> list[str]:
                 return [] if starved.status == 0 else [f"nothing was refused, and it ended with {starved.status}"]
             unmarked = [name for name in NAMES if name_ran(guest, name) and not mark(guest, name).exists()]
             if guest.runners():  # it tries again, with nobody left to complain to
-                until(lambda known=refused(scratch): refused(scratch) > known, "another try in vain")
+                known = refused(scratch)
+                until(lambda: refused(scratch) > known, "another try in vain")
             flag.unlink()
             until(lambda: not guest.runners(), "the runner to store its outcome")
             again = guest.once()
