@@ -316,7 +316,7 @@ class Engine:
             self.journal.settle(key, model.SIGNALLED, "nobody waits for a signal")
             return
         try:
-            signaller.send(deployment.endpoint, body, self.client, self.tokens)
+            signaller.send(deployment.endpoint, body, self.client, self.tokens, signaller.own(self.settings))
         except Refused as exc:
             if exc.final:
                 self.journal.settle(key, model.REFUSED, str(exc))

@@ -8,19 +8,27 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from urllib.parse import quote
 
-from agent import model
+from agent import log, model
 from agent.errors import Refused, Unavailable
-from agent.identity import Tokens
+from agent.identity import Tokens, sign_v2, sign_v4
 from agent.model import Credentials, Endpoint, Json, JsonMap
-from agent.transport import Client, Response
+from agent.settings import Settings
+from agent.transport import Client, Response, show
 
 BODY_LIMIT = 1_000_000
 """Below Heat's max_json_body_size of 1 MiB (heat/common/wsgi.py), counted after JSON escaping."""
 
 MESSAGE_TTL_S = 600
 """How long a queue keeps a signal; Heat reads it within a second."""
+
+EXPIRED = (
+    "a CFN_SIGNAL URL ends 15 minutes after Heat made it unless Keystone's [credential] auth_ttl is longer, or the "
+    "clock of this guest is wrong"
+)
 
 STREAMS = ("deploy_stdout", "deploy_stderr")
 _HEADERS = {"Content-Type": "application/json"}  # without it Heat's CFN API takes the body for a form: 403
@@ -41,12 +49,39 @@ def encode(body: Mapping[str, Json], limit: int = BODY_LIMIT) -> bytes:
     return _dump(fitted)
 
 
-def send(endpoint: Endpoint, body: Mapping[str, Json], client: Client, tokens: Tokens) -> None:
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What the server itself may signal with, whatever the deployment brought: its user, or its EC2 keys."""
+
+    user: Credentials | None = None
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+
+
+def own(settings: Settings) -> Own:
+    """The server's own credentials, from the settings of the collectors that poll with them."""
+    s = settings
+    user = None
+    if s.heat_auth_url:
+        user = Credentials(s.heat_auth_url, s.heat_user_id, s.heat_password, s.heat_project_id, s.heat_region_name)
+    return Own(user, s.cfn_access_key_id, s.cfn_secret_access_key)
+
+
+def send(
+    endpoint: Endpoint, body: Mapping[str, Json], client: Client, tokens: Tokens, server: Own | None = None
+) -> None:
     """Send an outcome once; returns when the endpoint took it.
 
-    Raises Unavailable when it may be tried again, Refused when the endpoint said no.
+    A CFN_SIGNAL URL that is not taken any more is followed by another door with what `server` has. Raises Unavailable
+    when it may be tried again, Refused when the endpoint said no.
     """
-    SIGNALS.get(endpoint.transport, _unknown)(endpoint, encode(body), client, tokens)
+    data = encode(body)
+    try:
+        SIGNALS.get(endpoint.transport, _unknown)(endpoint, data, client, tokens)
+    except Refused as exc:
+        if exc.status != 403 or endpoint.transport != "CFN_SIGNAL":
+            raise
+        _another_door(endpoint, data, client, tokens, server or Own(), exc)
 
 
 def wanted(endpoint: Endpoint) -> bool:
@@ -58,23 +93,55 @@ def _send_url(endpoint: Endpoint, body: bytes, client: Client, _tokens: Tokens) 
     """CFN_SIGNAL (a pre-signed POST) and TEMP_URL_SIGNAL (a Swift PUT): the URL is the credential."""
     if not endpoint.url:
         raise _incomplete(endpoint, "deploy_signal_id")
+    client.request(endpoint.verb, endpoint.url, headers=_HEADERS, body=body)
+
+
+def _another_door(
+    endpoint: Endpoint, body: bytes, client: Client, tokens: Tokens, server: Own, refusal: Refused
+) -> None:
+    """The pre-signed URL was refused, which changed nothing in Heat: signal as the server itself.
+
+    Its user may post to any deployment of its stack, its keys may sign the same URL anew; another stack's deployment
+    is not found by either, and then no door is left.
+    """
     try:
-        client.request(endpoint.verb, endpoint.url, headers=_HEADERS, body=body)
+        if server.user:
+            _post_native(endpoint, body, client, tokens, server.user)
+        elif server.access_key:
+            _post_signed(endpoint, body, client, server)
+        else:
+            raise Refused(f"{refusal}; {EXPIRED}, and the server has no credentials of its own to try", status=403)
     except Refused as exc:
-        if exc.status != 403 or endpoint.transport != "CFN_SIGNAL":
+        if exc.status not in (400, 404):
             raise
-        raise Refused(
-            f"{exc}; a CFN_SIGNAL URL ends 15 minutes after Heat made it unless Keystone's [credential] auth_ttl is "
-            "longer, or the clock of this guest is wrong",
-            status=403,
-        ) from exc
+        why = "the deployment is of another stack, so the server's own credentials do not help"
+        raise Refused(f"{refusal}; {EXPIRED}; {why} ({exc})", status=403) from exc
+    log.info("signalled through another door", url=show(endpoint.url), by="user" if server.user else "keys")
+
+
+def _post_signed(endpoint: Endpoint, body: bytes, client: Client, server: Own) -> None:
+    """The same URL signed with the server's EC2 keys: version 2 without a timestamp, which never ends, else 4."""
+    url = endpoint.url.partition("?")[0]
+    keys = server.access_key, server.secret_key
+    try:
+        client.request(endpoint.verb, sign_v2(endpoint.verb, url, {}, *keys), headers=_HEADERS, body=body)
+    except Refused as exc:
+        if exc.status != 403:
+            raise
+        signed = sign_v4(endpoint.verb, url, body, *keys, now=datetime.now(timezone.utc))
+        client.request(endpoint.verb, url, headers={**_HEADERS, **signed}, body=body)
 
 
 def _send_heat(endpoint: Endpoint, body: bytes, client: Client, tokens: Tokens) -> None:
     """HEAT_SIGNAL: the deployment's own Keystone user posts to the native API."""
-    who = endpoint.credentials
-    if who is None or not endpoint.stack_id or not endpoint.resource_name:
-        raise _incomplete(endpoint, "deploy_auth_url, deploy_stack_id or deploy_resource_name")
+    if endpoint.credentials is None:
+        raise _incomplete(endpoint, "deploy_auth_url")
+    _post_native(endpoint, body, client, tokens, endpoint.credentials)
+
+
+def _post_native(endpoint: Endpoint, body: bytes, client: Client, tokens: Tokens, who: Credentials) -> None:
+    if not endpoint.stack_id or not endpoint.resource_name:
+        raise _incomplete(endpoint, "deploy_stack_id or deploy_resource_name")
 
     def post() -> Response:
         token = tokens.get(who)

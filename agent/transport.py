@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 MAX_REDIRECTS = 5
 READ_CHUNK = 1 << 16
+SKEW_TOLD_S = 60.0  # from here on a wrong clock is worth a word beside a refusal
 SHOWN_OF_ERROR = 200  # bytes of an error answer that go into a message
 
 # Answers after which asking again may help: RFC 9110 15.5-15.6, RFC 6585, and Heat's "500 for an unknown key".
@@ -185,9 +186,19 @@ def judge(shown: str, response: Response) -> Response:
         return response
     said = " ".join(response.body[:SHOWN_OF_ERROR].decode("utf-8", "replace").split())
     message = f"{shown}: answered {response.status}{f' ({said})' if said else ''}"
+    if response.status in (401, 403) and abs(skew := clock_skew(response.headers)) > SKEW_TOLD_S:
+        message += f"; the clock of this guest is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the server's"
     if response.status in _TEMPORARY:
         raise Unavailable(message, retry_after_s=retry_after(response.headers))
     raise Refused(message, status=response.status, final=response.status in _FINAL)
+
+
+def clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:
+    """Seconds that our clock is ahead of the one in the answer's Date (RFC 9110 6.6.1), 0 when it has none."""
+    try:
+        return now() - parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:
