@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     except MetadataError as exc:
         outcome = Outcome(model.STATUS_DATA, "", f"{exc}\n")
     else:
-        deployment = replace(model.parse_deployment(raw), group=arguments.group)
+        deployment = replace(model.parse_deployment({"id": "by-hand", **raw}), group=arguments.group)
         live = sys.stderr.buffer.write if sys.stderr.isatty() else None
         outcome = runner.answer(deployment, settings, os.environ, live, built_in_first=True)
     json.dump(outcome.body(), sys.stdout)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from agent import model, process
-from agent.model import Deployment, Json, Outcome
+from agent.errors import MetadataError
+from agent.model import Deployment, Json, JsonMap, Outcome
 from agent.process import Finished
 from agent.settings import Settings
 
@@ -31,6 +35,11 @@ class Workplace:
     keep: int = 450_000
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     log: Callable[[bytes], object] | None = None
+    root: Path = Path("/")
+
+    def path(self, variable: str, otherwise: str) -> Path:
+        """The path that an environment variable names, taken as it is, else `otherwise` below the root."""
+        return _directory(self.environ.get(variable), self.root / otherwise.lstrip("/"))
 
     def outputs_path(self, deployment: Deployment) -> str:
         """The prefix of output files: `<prefix>.<output name>` holds the text of an output."""
@@ -56,12 +65,62 @@ def workplace(
         keep=settings.signal_limit,
         environ=environ,
         log=log,
+        root=settings.path("/"),
     )
 
 
 def run_mark(key: str, settings: Settings) -> str:
     """The value of RUN_MARK: one deployment of one agent, since another below its own --root may have the same id."""
     return str(settings.path(settings.deployed_dir) / f"{key}.json")
+
+
+def command(place: Workplace, variable: str, *names: str) -> list[str]:
+    """How to call the program that `variable` names, else the first of `names` on PATH; empty when there is none."""
+    named = place.environ.get(variable)
+    path = place.environ.get("PATH") or process.DEFAULT_PATH
+    for argv in [[named], named.split()] if named else [[name] for name in names]:
+        if argv and (found := shutil.which(argv[0], path=path)):
+            return [os.path.abspath(found), *argv[1:]]  # noqa: PTH100 - the name matters, a link stays one
+    return []
+
+
+def missing_tool(place: Workplace, deployment: Deployment, variable: str, advice: str) -> Outcome:
+    """The outcome when `command` found nothing; `advice` says what is not there and what installs it."""
+    named = place.environ.get(variable)
+    why = f"{variable} names '{named}', which is no program on PATH; correct it or unset it" if named else advice
+    return Outcome(model.STATUS_NOT_FOUND, "", f"{deployment.group} for '{deployment.name}' was not run: {why}\n")
+
+
+def data_fault(deployment: Deployment, why: object) -> Outcome:
+    """The outcome of a deployment whose config or inputs cannot be used."""
+    return Outcome(model.STATUS_DATA, "", f"{deployment.group} for '{deployment.name}' was not run: {why}\n")
+
+
+def config_map(deployment: Deployment) -> JsonMap:
+    """The config as a map: text is read as JSON or YAML, nothing is an empty map. Raises MetadataError."""
+    config = deployment.config
+    if isinstance(config, str) and config.strip():
+        config = _from_text(config)
+    if not config and not isinstance(config, (bool, int, float, list)):
+        return {}
+    if not isinstance(config, dict):
+        raise MetadataError("its config is no map; give it as a map, or as text that holds one")
+    return config
+
+
+def _from_text(config: str) -> Json:
+    try:
+        return cast(Json, json.loads(config))
+    except ValueError:
+        import yaml  # noqa: PLC0415 - only for text that is no JSON
+
+    try:
+        # Through JSON, so that keys and dates become text as they are everywhere else.
+        return cast(Json, json.loads(json.dumps(yaml.safe_load(config), default=str)))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f" near line {mark.line + 1}" if mark else ""
+        raise MetadataError(f"its config is neither JSON nor YAML{where}; correct it") from exc
 
 
 def prepare(place: Workplace, deployment: Deployment) -> None:
