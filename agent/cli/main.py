@@ -72,11 +72,15 @@ def _agent(argv: list[str]) -> int:
 
 def _parser(command: str) -> argparse.ArgumentParser:
     """The parser for `agent`; only the asked command's own arguments are added to it."""
-    parser = _Parser(prog="agent", description="Runs a guest's SoftwareDeployments and tells the endpoint the truth.")
+    parser = _Parser(
+        prog="agent",
+        usage="agent [--root DIR] [--log-level LEVEL] [SETTING ...] (--once | COMMAND ...)",
+        description="Runs a guest's SoftwareDeployments and tells the endpoint the truth.",
+    )
     parser.add_argument("--version", action="version", version=f"os-deploy-agent {__version__}")
     parser.add_argument("--once", action="store_true", help="collect, run what is due, signal, exit")
     _add_common(parser)
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(prog="agent", metavar="COMMAND", dest="command")
     for name, (module, about) in COMMANDS.items():
         sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         if name == command:
@@ -93,7 +97,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _add_common(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
-    """Arguments that every command takes; on a subcommand they only count when given."""
+    """Arguments that every command takes; on a subcommand they only count when given, and `agent --help` tells them."""
     absent = argparse.SUPPRESS
 
     def default(value: object) -> object:
@@ -103,7 +107,8 @@ def _add_common(parser: argparse.ArgumentParser, *, suppress: bool = False) -> N
         "--root", type=Path, default=default(Path("/")), help="keep and look for everything below this directory"
     )
     parser.add_argument("--log-level", choices=sorted(log.LEVELS), default=default("info"), help="default: info")
-    settings = parser.add_argument_group("settings", "each also in /etc/os-deploy-agent/*.conf; see the reference")
+    about = "see agent --help" if suppress else "each also in /etc/os-deploy-agent/*.conf, see the reference"
+    settings = parser.add_argument_group("settings", about)
     for key, known in FIELDS.items():
         shown = "" if known.metadata["secret"] else f" (default: {_shown(known.default)})"
         settings.add_argument(
@@ -111,7 +116,7 @@ def _add_common(parser: argparse.ArgumentParser, *, suppress: bool = False) -> N
             dest=f"setting {key}",
             metavar="VALUE",
             default=absent,
-            help=known.metadata["help"].replace("%", "%%") + shown.replace("%", "%%"),
+            help=absent if suppress else (known.metadata["help"] + shown).replace("%", "%%"),
         )
 
 
