@@ -12,7 +12,7 @@ from typing import cast
 
 from agent import model, process
 from agent.errors import MetadataError
-from agent.model import Deployment, Json, JsonMap, Outcome
+from agent.model import Deployment, Json, JsonMap, Outcome, Output
 from agent.process import Finished
 from agent.settings import Settings
 
@@ -128,11 +128,8 @@ def prepare(place: Workplace, deployment: Deployment) -> None:
     for directory in (place.working, place.outputs):
         directory.parent.mkdir(parents=True, exist_ok=True)
         directory.mkdir(mode=0o700, exist_ok=True)
-    prefix = f"{deployment.key}."
-    with os.scandir(place.outputs) as entries:
-        stale = [entry.path for entry in entries if entry.name.startswith(prefix) and not entry.is_dir()]
-    for path in stale:
-        Path(path).unlink()
+    for output in deployment.outputs:
+        output_file(place, deployment, output).unlink(missing_ok=True)
 
 
 def write_file(path: Path, data: bytes, mode: int) -> None:
@@ -191,14 +188,17 @@ def read_outputs(place: Workplace, deployment: Deployment) -> dict[str, Json]:
     """The declared outputs that have a file, as its text, unchanged; at most 1 MiB each, as Heat takes no more."""
     outputs: dict[str, Json] = {}
     for output in deployment.outputs:
-        path = Path(f"{place.outputs_path(deployment)}.{output.name}")
         try:
-            with path.open("rb") as file:
+            with output_file(place, deployment, output).open("rb") as file:
                 data = file.read(OUTPUT_FILE_LIMIT + 1)
         except OSError:  # a hook need not set every output
             continue
         outputs[output.name] = data[:OUTPUT_FILE_LIMIT].decode("utf-8", "replace")
     return outputs
+
+
+def output_file(place: Workplace, deployment: Deployment, output: Output) -> Path:
+    return Path(f"{place.outputs_path(deployment)}.{output.name}")
 
 
 def _directory(named: str | None, otherwise: Path) -> Path:
