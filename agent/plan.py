@@ -81,18 +81,19 @@ def _run_or_hold(
 def withdrawn(
     deployments: Iterable[Deployment], journal: Mapping[str, Entry], fresh: Collection[str]
 ) -> tuple[Entry, ...]:
-    """Entries under way or unsent whose own source answered and no longer lists them.
+    """Entries under way or unsent whose own source answered and that nobody lists any more.
 
     A hook among them is to be cancelled, an outcome is never to be sent. A source that did not answer takes nothing
-    away, nor does one that never listed the id.
+    away, nor does one that never listed the id; an id that moved to another source (a stack update may change the
+    transport of a server) is still wanted.
     """
-    listed = {(deployment.source, deployment.key) for deployment in deployments}
+    listed = {deployment.key for deployment in deployments}
     return tuple(
         entry
         for entry in journal.values()
         if entry.progress in (model.RUNNING, model.FINISHED)
         and entry.source in fresh
-        and (entry.source, entry.key) not in listed
+        and entry.key not in listed
     )
 
 

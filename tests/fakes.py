@@ -214,7 +214,7 @@ class MemoryJournal:
     def note_listed(self, listed: frozenset[str]) -> None:
         """Nothing here is ever forgotten."""
 
-    def prune(self, *, older_than_s: float, at_most: int) -> tuple[str, ...]:  # noqa: ARG002 - the journal's own words
+    def prune(self, *, older_than_s: float, at_most: int) -> tuple[str, ...]:
         return ()
 
     def lock_path(self, key: str) -> Path:

@@ -115,6 +115,18 @@ def test_an_id_listed_twice_counts_once_and_is_named() -> None:
 # ------------------------------------------------------------------------------------------------ withdrawn
 
 
+def test_an_id_that_moved_to_another_source_is_still_wanted() -> None:
+    journal = {"d1": entry("d1", model.RUNNING, source="cfn")}
+
+    assert () == withdrawn([deployment("d1", source="heat")], journal, {"cfn", "heat"})
+
+
+def test_an_id_that_two_sources_list_is_still_wanted_whichever_came_first() -> None:
+    both, _ = unique([deployment("d1", source="heat"), deployment("d1", source="cfn")])
+
+    assert () == withdrawn(both, {"d1": entry("d1", model.RUNNING, source="cfn")}, {"cfn", "heat"})
+
+
 def test_what_its_own_source_no_longer_lists_is_withdrawn() -> None:
     journal = {key: entry(key, model.FINISHED) for key in ("d1", "d2")}
 
@@ -188,10 +200,10 @@ def test_each_deployment_gets_one_step_or_none(
 
 
 @given(DEPLOYMENTS, JOURNALS, st.sets(st.sampled_from(["cfn", "heat"])))
-def test_nothing_that_its_source_lists_is_withdrawn(
+def test_nothing_that_is_listed_is_withdrawn(
     deployments: list[Deployment], journal: dict[str, Entry], fresh: set[str]
 ) -> None:
     gone = withdrawn(deployments, journal, fresh)
 
-    listed = {(found.source, found.key) for found in deployments}
-    assert all((known.source, known.key) not in listed and known.source in fresh for known in gone)
+    listed = {found.key for found in deployments}
+    assert all(known.key not in listed and known.source in fresh for known in gone)

@@ -295,6 +295,27 @@ def test_a_write_that_fails_says_what_to_do_and_leaves_the_old_content_alone(
     assert [path] == list(tmp_path.iterdir())
 
 
+def test_content_is_durable_before_it_has_its_name_and_the_name_before_we_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def seen_fsync(fd: int) -> None:
+        order.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "content")
+        fsync(fd)
+
+    def seen_rename(*arguments: str, **named: int) -> None:
+        order.append("name")
+        rename(*arguments, **named)
+
+    monkeypatch.setattr(os, "fsync", seen_fsync)
+    monkeypatch.setattr(os, "rename", seen_rename)
+    state.write(tmp_path / "file", b"new")
+
+    assert ["content", "name", "directory"] == order
+
+
 def test_a_directory_that_is_gone_is_a_state_error(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=r"writing .*/gone/file: No such file"):
         state.write(tmp_path / "gone/file", b"")
