@@ -16,6 +16,10 @@ from agent.model import Deployment, Outcome
 from agent.settings import Settings
 
 HOOKS = {
+    "apply-config": "agent.hooks.apply_config",
+    "cfn-init": "agent.hooks.cfn_init",
+    "hiera": "agent.hooks.hiera",
+    "json-file": "agent.hooks.json_file",
     "script": "agent.hooks.script",
 }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -132,14 +135,69 @@ def prepare(place: Workplace, deployment: Deployment) -> None:
         output_file(place, deployment, output).unlink(missing_ok=True)
 
 
-def write_file(path: Path, data: bytes, mode: int) -> None:
-    """A file of exactly `data`, never wider than `mode`, whatever was at `path`. Raises OSError."""
+def write_file(
+    path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None, *, durable: bool = False
+) -> None:
+    """A file of exactly `data`, never wider than `mode`, whatever was at `path`. Raises OSError.
+
+    Durable is for what must be there after a crash although the deployment will not be run again.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "wb") as file:
-        os.fchmod(fd, mode)
-        file.write(data)
-    temporary.rename(path)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            if owner:
+                os.fchown(fd, *owner)
+            os.fchmod(fd, mode)
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(fd)
+        temporary.rename(path)
+        if durable:
+            _sync_directory(path.parent)
+    except OSError:
+        with suppress(OSError):  # the error that matters is the first one
+            temporary.unlink()
+        raise
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """A file of exactly `data`: a new one is 0600, one that is there keeps its mode and owner. Raises OSError."""
+    try:
+        path = path.resolve(strict=True)  # a link stays a link
+        known = path.stat()
+    except FileNotFoundError:
+        return write_file(path, data, 0o600, durable=True)
+    if stat.S_ISDIR(known.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    return write_file(path, data, stat.S_IMODE(known.st_mode), (known.st_uid, known.st_gid), durable=True)
+
+
+def make_directories(path: Path) -> None:
+    """A directory, 0700 when it is new; missing parents are made as usual. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+
+
+def not_written(deployment: Deployment, path: Path, exc: OSError) -> Outcome:
+    """The outcome when a file that the config asks for cannot be written."""
+    reason = exc.strerror or str(exc)
+    message = f"{deployment.group} for '{deployment.name}' could not write {path}: {reason}; what is in the way?\n"
+    return Outcome(1, "", message)
+
+
+def as_json(value: Json) -> bytes:
+    """A value as the old hooks wrote it into files."""
+    return json.dumps(value, indent=4, sort_keys=True).encode()
 
 
 def run(
@@ -164,6 +222,22 @@ def run(
         keep_stdout=keep_stdout,
         tee=place.log,
     )
+
+
+def run_tool(place: Workplace, deployment: Deployment, argv: list[str], cwd: Path = Path("/")) -> Outcome:
+    """Run a tool that knows nothing of outputs; its status and streams are the outcome."""
+    what = Path(argv[0]).name
+    try:
+        finished = run(place, deployment, argv, variables={}, cwd=cwd)
+    except OSError as exc:
+        return not_started(deployment, argv[0], exc)
+    return outcome(place, replace(deployment, outputs=()), finished, what)
+
+
+def not_started(deployment: Deployment, program: str, exc: OSError) -> Outcome:
+    """The outcome when a tool is there and cannot be executed."""
+    message = f"{program} for '{deployment.name}' could not be started: {exc.strerror}; see its first line and mode\n"
+    return Outcome(model.STATUS_NOT_FOUND, "", message)
 
 
 def outcome(place: Workplace, deployment: Deployment, finished: Finished, what: str) -> Outcome:

@@ -1,0 +1,21 @@
+"""Group `apply-config`: os-apply-config renders the guest's templates once more.
+
+The contract is heat-agents' hook-apply-config.py: the deployment says when, not what. All merged metadata is applied,
+so config and inputs are not looked at.
+"""
+
+from __future__ import annotations
+
+from agent.hooks import workplace
+from agent.hooks.workplace import Workplace
+from agent.model import Deployment, Outcome
+
+VARIABLE = "HEAT_APPLY_CONFIG_CMD"
+
+
+def run(deployment: Deployment, place: Workplace) -> Outcome:
+    argv = workplace.command(place, VARIABLE, "os-apply-config")
+    if not argv:
+        advice = f"os-apply-config is not on PATH; install it, or name it in {VARIABLE}"
+        return workplace.missing_tool(place, deployment, VARIABLE, advice)
+    return workplace.run_tool(place, deployment, argv)

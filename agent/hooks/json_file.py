@@ -1,0 +1,37 @@
+"""Group `json-file`: each key of the config is the name of a file, its value becomes that file's content as JSON.
+
+The contract is heat-agents' hook-json-file.py, but for the mode: a new file is for its owner alone (0600), because
+configs hold passwords; a file that is there keeps its mode and owner, which is how another one is chosen.
+"""
+
+from __future__ import annotations
+
+import os
+
+from agent.errors import MetadataError
+from agent.hooks import workplace
+from agent.hooks.workplace import Workplace
+from agent.model import Deployment, Json, Outcome
+
+
+def run(deployment: Deployment, place: Workplace) -> Outcome:
+    try:
+        contents = _contents(workplace.config_map(deployment))
+    except MetadataError as exc:
+        return workplace.data_fault(deployment, exc)
+    for name, content in contents.items():
+        path = place.root / os.path.normpath(name).lstrip("/")
+        try:
+            workplace.make_directories(path.parent)
+            workplace.replace_file(path, content)
+        except OSError as exc:
+            return workplace.not_written(deployment, path, exc)
+    return Outcome(0)
+
+
+def _contents(config: dict[str, Json]) -> dict[str, bytes]:
+    """File name -> bytes, for all or none: nothing is written while one name is unfit."""
+    for name in config:
+        if not name.startswith("/") or name.endswith("/") or "\0" in name:
+            raise MetadataError(f"{name[:80]!r} is no absolute file name; start it with /")
+    return {name: workplace.as_json(value) for name, value in config.items()}
