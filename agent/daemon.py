@@ -109,6 +109,8 @@ def _bounds(name: str, settings: Settings) -> tuple[float, float]:
     """Shortest and longest pause of a source. CFN has its own: each poll costs the cloud a sign-in."""
     if name == "cfn":
         return settings.cfn_min_polling_interval, max(settings.cfn_polling_interval, settings.cfn_min_polling_interval)
+    if name in ("ec2", "config_drive"):  # neither changes often, and the tree is a request per leaf
+        return settings.ec2_polling_interval, settings.ec2_polling_interval
     return settings.min_polling_interval, max(settings.polling_interval, settings.min_polling_interval)
 
 

@@ -214,8 +214,10 @@ class Engine:
             return Answer(fault=exc)
         self.faults.pop(name, None)
         if _digests(found) == _digests(previous):
+            self._acknowledge(name, found)
             return Answer()
         self._keep(name, previous, tuple(replace(document, fetched_at=self._clock()) for document in found))
+        self._acknowledge(name, found)
         log.info("source changed", source=name, documents=len(found))
         return Answer(changed=True)
 
@@ -227,6 +229,15 @@ class Engine:
         for gone in {document.name for document in previous} - {document.name for document in found}:
             state.forget_document(self.journal.places, gone)
         self.documents[name] = found
+
+    def _acknowledge(self, name: str, found: tuple[Document, ...]) -> None:
+        """Tell a source that deletes what was read that it is on disk; untold, it says the same again."""
+        acknowledge = getattr(COLLECTORS[name], "acknowledge", None)
+        try:
+            if acknowledge:
+                acknowledge(self.settings, self.client, self.tokens, found)
+        except (Unavailable, Refused, SettingsError) as exc:
+            log.warning("not acknowledged, again at the next poll", source=name, reason=str(exc))
 
     def _overlay(self) -> bool:
         """Let the metadata's own section configure the collectors; True when that changed anything."""

@@ -6,6 +6,7 @@ descendant, however it daemonised, is found again by walking /proc from this pro
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -137,6 +138,28 @@ def run(
     out, err = kept[child.stdout], kept[child.stderr]
     status = child.returncode if child.returncode >= 0 else 128 - child.returncode
     return Finished(status, out, err, timed_out, time.monotonic() - began)
+
+
+def ask(argv: list[str], *, timeout_s: float, fine: tuple[int, ...] = (0,)) -> str:
+    """The output of a small system tool. Unlike `run` it changes nothing in this process, so the agent may call it.
+
+    Raises OSError when the tool is missing, ends with a status that is not `fine`, or takes too long.
+    """
+    try:
+        done = subprocess.run(
+            argv, env=environment({}), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise OSError(errno.ETIMEDOUT, f"not done within {timeout_s:.0f} s", argv[0]) from exc
+    if done.returncode not in fine:
+        said = " ".join(done.stderr.decode("utf-8", "replace").split())[:200]
+        raise OSError(errno.EIO, f"ended with {done.returncode}{f' ({said})' if said else ''}", argv[0])
+    return done.stdout.decode("utf-8", "replace")
+
+
+def shell(command: str, extra: Mapping[str, str]) -> int:
+    """Run a command line of the operator's to its end, streams and environment shared; its return code as Popen's."""
+    return subprocess.run(["/bin/sh", "-c", command], env={**os.environ, **extra}, check=False).returncode
 
 
 def _readable(data: bytes) -> int:

@@ -36,7 +36,9 @@ class Settings:
     root: Path = Path("/")
 
     collectors: tuple[str, ...] = _setting(
-        ("heat_local", "cfn", "heat", "request", "local"), "collectors", "sources to poll, lowest precedence first"
+        ("heat_local", "cfn", "heat", "request", "local", "zaqar"),
+        "collectors",
+        "sources to poll, lowest precedence first",
     )
     deployment_key: tuple[str, ...] = _setting(("deployments",), "deployment_key", "root keys that list deployments")
     polling_interval: float = _setting(30.0, "polling_interval", "longest time between two polls")
@@ -103,6 +105,21 @@ class Settings:
     heat_resource_name: str = _setting("", "heat.resource_name", "resource of this server")
     heat_region_name: str = _setting("", "heat.region_name", "region whose endpoints are used")
     request_metadata_url: str = _setting("", "request.metadata_url", "any URL that serves the metadata as JSON")
+    zaqar_auth_url: str = _setting("", "zaqar.auth_url", "Keystone v3")
+    zaqar_user_id: str = _setting("", "zaqar.user_id", "the server's own user")
+    zaqar_password: str = _setting("", "zaqar.password", "its password", secret=True)
+    zaqar_project_id: str = _setting("", "zaqar.project_id", "the stack's user project")
+    zaqar_queue_id: str = _setting("", "zaqar.queue_id", "queue of this server")
+    zaqar_region_name: str = _setting("", "zaqar.region_name", "region whose endpoints are used")
+    zaqar_ca_file: str = _setting("", "zaqar.ca_file", "CA bundle for this source alone")
+    ec2_metadata_url: tuple[str, ...] = _setting(
+        ("http://169.254.169.254/latest/meta-data", "http://[fe80::a9fe:a9fe]/latest/meta-data"),
+        "ec2.metadata_url",
+        "the metadata service: addresses to try in turn",
+    )
+    ec2_polling_interval: float = _setting(
+        300.0, "ec2.polling_interval", "time between two polls of this source, and of config_drive"
+    )
 
     def path(self, name: str) -> Path:
         """A path of a setting (or of the agent's own knowledge) below `root`."""

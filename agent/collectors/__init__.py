@@ -4,14 +4,17 @@
     collect(settings, client, tokens, previous) -> documents        ask; `previous` are its last good documents
 
 `collect` raises Unavailable (nobody answers), Refused (the answer is no) or MetadataError (the answer is unusable); the
-engine then keeps the last good documents. A source that answers "nothing new" gives `previous` back.
+engine then keeps the last good documents. A source that answers "nothing new" gives `previous` back. Where the answer
+is taken away by being read (a queue), a third function is called when the documents are on disk:
+
+    acknowledge(settings, client, tokens, documents)                what led to these documents may go
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
-from agent.collectors import cfn, heat, heat_local, local, request
+from agent.collectors import cfn, config_drive, ec2, heat, heat_local, local, request, zaqar
 
 COLLECTORS: dict[str, ModuleType] = {
     "heat_local": heat_local,
@@ -19,4 +22,7 @@ COLLECTORS: dict[str, ModuleType] = {
     "heat": heat,
     "request": request,
     "local": local,
+    "zaqar": zaqar,
+    "ec2": ec2,
+    "config_drive": config_drive,
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from agent import model
 from agent.errors import MetadataError, Unavailable
 from agent.identity import Tokens
-from agent.model import Document
+from agent.model import Document, Json
 from agent.settings import Settings
 from agent.transport import Client
 
@@ -25,19 +25,27 @@ def collect(
     settings: Settings, _client: Client, _tokens: Tokens, _previous: tuple[Document, ...]
 ) -> tuple[Document, ...]:
     """One document a file, by file name over all directories."""
+    documents = []
+    for path, value in read(settings):
+        if not isinstance(value, dict):
+            raise MetadataError(f"reading {path}: a JSON object is wanted")
+        documents.append(model.document("local", value, name=path.name))
+    return tuple(documents)
+
+
+def read(settings: Settings) -> tuple[tuple[Path, Json], ...]:
+    """The files and what is in them, whatever kind of JSON it is."""
     files: list[Path] = []
     for name in settings.local_path:
         directory = settings.path(name)
         if directory.is_dir():
             _refuse_foreign(directory)
             files += [path for path in directory.iterdir() if path.is_file() and not path.name.startswith(".")]
-    documents = []
-    for path in sorted(files, key=lambda path: (path.name, str(path))):
+    found = []
+    for path in sorted(files, key=lambda path: (os.fsencode(path.name), str(path))):
         _refuse_foreign(path)
-        documents.append(
-            model.document("local", model.decode_map(_read(path, settings.max_document), str(path)), name=path.name)
-        )
-    return tuple(documents)
+        found.append((path, model.decode(_read(path, settings.max_document), str(path))))
+    return tuple(found)
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -46,7 +54,7 @@ def _refuse_foreign(path: Path) -> None:
     if found.st_uid != os.getuid():
         raise MetadataError(f"reading {path}: it belongs to another user; chown it to the agent's")
     if found.st_mode & stat.S_IWOTH:
-        raise MetadataError(f"reading {path}: everybody may write it; chmod o-w {path}")
+        raise MetadataError(f"reading {path}: it is world writable, everybody may write it; chmod o-w {path}")
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -1,0 +1,85 @@
+"""The metadata service at its link-local addresses: the tree below `latest/meta-data`, as one document.
+
+Asked again at each poll of this source, which come seldom (`ec2.polling_interval`): a tree is one request per leaf.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from urllib.parse import quote, urlsplit
+
+from agent import model
+from agent.errors import AgentError, MetadataError, Refused, Unavailable
+from agent.identity import Tokens
+from agent.model import Document, JsonMap
+from agent.settings import Settings
+from agent.transport import Client, show
+
+_DEPTH = 8
+_REQUESTS = 500
+_INTERFACES = 4  # how many are tried for an IPv6 address that is valid on each of them
+
+
+def configured(settings: Settings) -> bool:
+    return bool(settings.ec2_metadata_url)
+
+
+def collect(
+    settings: Settings, client: Client, _tokens: Tokens, previous: tuple[Document, ...]
+) -> tuple[Document, ...]:
+    """The tree at the first address that answers; the one that did last time goes first."""
+    known = previous[0].validator.get("url", "") if previous else ""
+    addresses = [url for given in settings.ec2_metadata_url for url in _zoned(given.rstrip("/"))]
+    faults: list[AgentError] = []
+    for url in sorted(addresses, key=lambda url: url != known):
+        try:
+            content = _directory(client, f"{url}/", iter(range(_REQUESTS)))
+        except (Unavailable, Refused) as exc:
+            faults.append(exc)
+            continue
+        if not content:
+            raise MetadataError(f"reading {show(url)}: the listing is empty; is it the metadata service?")
+        return (model.document("ec2", content, validator={"url": url}),)
+    raise Unavailable("; ".join(map(str, faults)) or "polling the metadata service: no ec2.metadata_url set")
+
+
+def _zoned(url: str) -> list[str]:
+    """The URL, or one for each interface when its host is an IPv6 link-local address without one (RFC 6874)."""
+    host = urlsplit(url).hostname or ""
+    if not host.startswith("fe80:") or "%" in host:
+        return [url]
+    names = [name for _, name in socket.if_nameindex() if name != "lo"]
+    return [url.replace("]", f"%25{quote(name, safe='')}]", 1) for name in names[:_INTERFACES]]
+
+
+def _directory(client: Client, url: str, left: Iterator[int], depth: int = 0) -> JsonMap:
+    """Names that end with "/" are directories; "0=my-key" is a directory named 0 (only keys are listed so)."""
+    if depth > _DEPTH:
+        raise MetadataError(f"reading {show(url)}: nested deeper than {_DEPTH} levels")
+    content: JsonMap = {}
+    for line in _get(client, url, left).splitlines():
+        name = line.strip()
+        key, is_pair, _ = name.partition("=")
+        if is_pair:
+            name = f"{key}/"
+        if name.endswith("/") and name != "/":
+            content[name[:-1]] = _directory(client, f"{url}{quote(name[:-1], safe='')}/", left, depth + 1)
+        elif name:
+            content[name] = _get(client, url + quote(name, safe=""), left)
+    return content
+
+
+def _get(client: Client, url: str, left: Iterator[int]) -> str:
+    if next(left, None) is None:
+        raise MetadataError(f"reading {show(url)}: more than {_REQUESTS} entries; is it the metadata service?")
+    response = client.request("GET", url, headers=_host(url))
+    if response.status != 200:
+        raise Unavailable(f"GET {show(url)}: answered {response.status}, 200 is wanted")
+    return response.body.decode("utf-8", "replace")
+
+
+def _host(url: str) -> dict[str, str]:
+    """The name of our interface is nobody else's business, and some servers stumble over it (RFC 6874 1)."""
+    address, zone, rest = urlsplit(url).netloc.partition("%25")
+    return {"Host": f"{address}]{rest.partition(']')[2]}"} if zone else {}
