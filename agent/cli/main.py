@@ -20,6 +20,8 @@ from agent.settings import FIELDS, Given, flag_of, read_files
 COMMANDS = {
     "run": ("agent.cli.run", "poll and deploy until SIGTERM (the daemon)"),
     "hook": ("agent.cli.hook", "run one deployment from stdin by hand"),
+    "validate": ("agent.cli.validate", "name every fault of the settings and of metadata files"),
+    "sync": ("agent.cli.sync", "clean up after docker-cmd, docker-compose or kubelet deployments that left"),
     "serve": ("agent.cli.serve", "serve a metadata file and take signals, on loopback"),
     "doors": ("agent.cli.doors", "install or remove links of the old command names"),
 }
