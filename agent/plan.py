@@ -91,9 +91,7 @@ def withdrawn(
     return tuple(
         entry
         for entry in journal.values()
-        if entry.progress in (model.RUNNING, model.FINISHED)
-        and entry.source in fresh
-        and entry.key not in listed
+        if entry.progress in (model.RUNNING, model.FINISHED) and entry.source in fresh and entry.key not in listed
     )
 
 
