@@ -18,6 +18,7 @@ from agent.settings import Settings
 HOOKS = {
     "apply-config": "agent.hooks.apply_config",
     "cfn-init": "agent.hooks.cfn_init",
+    "docker-cmd": "agent.hooks.docker_cmd",
     "hiera": "agent.hooks.hiera",
     "json-file": "agent.hooks.json_file",
     "script": "agent.hooks.script",
