@@ -23,6 +23,8 @@ SHELL_CONFIG = "/var/run/heat-config/heat-config"
 # group -> module with sync(listed, place) -> what went wrong
 GROUPS = {
     "docker-cmd": "agent.hooks.docker_cmd",
+    "docker-compose": "agent.hooks.docker_compose",
+    "kubelet": "agent.hooks.kubelet",
 }
 WITHOUT_A_FILE = frozenset({"docker-cmd"})
 """Groups for which a file that is missing or does not parse means that there is nothing to do."""

@@ -16,11 +16,17 @@ from agent.model import Deployment, Outcome
 from agent.settings import Settings
 
 HOOKS = {
+    "ansible": "agent.hooks.ansible",
     "apply-config": "agent.hooks.apply_config",
     "cfn-init": "agent.hooks.cfn_init",
+    "chef": "agent.hooks.chef",
     "docker-cmd": "agent.hooks.docker_cmd",
+    "docker-compose": "agent.hooks.docker_compose",
     "hiera": "agent.hooks.hiera",
     "json-file": "agent.hooks.json_file",
+    "kubelet": "agent.hooks.kubelet",
+    "puppet": "agent.hooks.puppet",
+    "salt": "agent.hooks.salt",
     "script": "agent.hooks.script",
 }
 

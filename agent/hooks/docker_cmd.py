@@ -183,7 +183,8 @@ def sync(listed: Sequence[Deployment], place: Workplace) -> list[str]:
     """
     engine = containers.engine(place)
     if engine is None:
-        return []
+        named = place.environ.get(containers.VARIABLE)
+        return [f"{containers.VARIABLE} names '{named}', which is no program on PATH"] if named else []
     problems = []
     known = {deployment.id for deployment in listed}
     configs = containers.label(engine, "config_id", "--filter", containers.MANAGED)
