@@ -321,7 +321,8 @@ def test_a_plain_server_on_an_https_address_is_unavailable(peer: Peer, client: C
 def test_passwords_of_a_netrc_file_are_not_sent(
     peer: Peer, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login root password sesame\ndefault login root password sesame\n")
+    login = "login root password sesame\n"
+    (tmp_path / "netrc").write_text(f"machine 127.0.0.1 {login}default {login}")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     peer.answers["/x"] = Reply()
 
