@@ -117,11 +117,14 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a hook did: a status (0 is success), two streams and the outputs it set."""
+    """What a hook did: a status (0 is success), two streams and the outputs it set.
+
+    A stream is None where the tool's old hook said null: salt's answer is in one of them, by status.
+    """
 
     status: int
-    stdout: str = field(default="", repr=False)
-    stderr: str = field(default="", repr=False)
+    stdout: str | None = field(default="", repr=False)
+    stderr: str | None = field(default="", repr=False)
     outputs: Mapping[str, Json] = field(default_factory=dict, repr=False)
 
     @property

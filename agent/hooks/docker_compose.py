@@ -77,7 +77,7 @@ def _kill(project: Path, place: Workplace) -> list[str]:
         return [f"project {project.name} is not killed: {ADVICE}"]
     outcome = workplace.run_tool(place, nobody, [*argv, "kill"], cwd=project)
     if outcome.failed:
-        return [f"project {project.name} is not killed: {outcome.stderr.strip()}"]
+        return [f"project {project.name} is not killed: {(outcome.stderr or '').strip()}"]
     (project / FILE).unlink(missing_ok=True)
     return []
 

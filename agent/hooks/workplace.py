@@ -99,6 +99,42 @@ def data_fault(deployment: Deployment, why: object) -> Outcome:
     return Outcome(model.STATUS_DATA, "", f"{deployment.group} for '{deployment.name}' was not run: {why}\n")
 
 
+def input_values(deployment: Deployment) -> JsonMap:
+    """The inputs by name, typed, but for Heat's password: it is for signals, and tools keep what they get."""
+    return {name: known.value for name, known in deployment.inputs.items() if name != "deploy_password"}
+
+
+def option(deployment: Deployment, name: str, joint: str = ",") -> str:
+    """An option as text: the items of a list joined, empty when it is absent or null."""
+    value = deployment.options.get(name)
+    return joint.join(model.as_text(item) for item in (value if isinstance(value, list) else [value]))
+
+
+def interpreter(program: str) -> str:
+    """The Python that a program is a script of, "" when it is none."""
+    try:
+        with Path(program).open("rb") as file:
+            first, second = (file.readline(4096).decode("utf-8", "replace") for _ in range(2))
+    except OSError:
+        return ""
+    words = first.removeprefix("#!").split() if first.startswith("#!") else []
+    if words and Path(words[0]).name == "env":
+        words = [found for word in words[1:] if not word.startswith("-") and (found := shutil.which(word))]
+    if words and Path(words[0]).name == "sh" and second.startswith("'''exec'"):  # pip, below a long path
+        words = [word.strip("\"'") for word in second.split()[1:]]
+    return words[0] if words and "python" in Path(words[0]).name and os.access(words[0], os.X_OK) else ""
+
+
+def host_name(place: Workplace, deployment: Deployment) -> str:
+    """What `hostname -f` says, "" when it fails."""
+    try:
+        quick = replace(place, timeout_s=min(10.0, place.timeout_s), log=None)
+        finished = run(quick, deployment, ["hostname", "-f"], variables={})
+    except OSError:
+        return ""
+    return "" if finished.status or finished.timed_out else finished.stdout.text().strip()
+
+
 def config_map(deployment: Deployment) -> JsonMap:
     """The config as a map: text is read as JSON or YAML, nothing is an empty map. Raises MetadataError."""
     config = deployment.config
@@ -235,7 +271,9 @@ def run_tool(place: Workplace, deployment: Deployment, argv: list[str], cwd: Pat
 
 
 def not_started(deployment: Deployment, program: str, exc: OSError) -> Outcome:
-    """The outcome when a tool is there and cannot be executed."""
+    """The outcome when a tool is there and cannot be executed, or what it needs cannot be prepared."""
+    if exc.filename and str(exc.filename) != program:
+        return not_written(deployment, Path(exc.filename), exc)
     message = f"{program} for '{deployment.name}' could not be started: {exc.strerror}; see its first line and mode\n"
     return Outcome(model.STATUS_NOT_FOUND, "", message)
 

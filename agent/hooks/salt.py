@@ -1,0 +1,69 @@
+"""Group `salt`: the config is a state file; inputs are salt options, outputs are files that states write.
+
+The contract is heat-agents' hook-salt.py: `state.sls` in masterless mode, with the working directory as file root. salt
+is a library of whatever Python `salt-call` is a script of; a process of its own imports it (`salt_child.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from agent import model
+from agent.hooks import workplace
+from agent.hooks.workplace import Workplace
+from agent.model import Deployment, Json, Outcome
+
+VARIABLE = "HEAT_SALT_CMD"
+ADVICE = f"salt-call is not on PATH; install salt-minion, or name salt-call in {VARIABLE}"
+MINION_CONFIG = "/etc/salt/minion"
+CHILD = Path(__file__).with_name("salt_child.py")
+
+
+def run(deployment: Deployment, place: Workplace) -> Outcome:
+    state = _state(deployment.config)
+    if not state.strip():
+        return workplace.data_fault(deployment, "its config is empty: there is no state")
+    command = workplace.command(place, VARIABLE, "salt-call")
+    python = workplace.interpreter(command[0]) if command else ""
+    if command and not python:
+        return workplace.data_fault(deployment, f"{command[0]} is no Python script; name salt-call in {VARIABLE}")
+    if not python and not place.environ.get(VARIABLE) and find_spec("salt"):
+        python = sys.executable
+    if not python:
+        return workplace.missing_tool(place, deployment, VARIABLE, ADVICE)
+    wanted = {
+        "minion_config": str(place.path("SALT_MINION_CONFIG", MINION_CONFIG)),
+        "working": str(place.working),
+        "state": deployment.key,
+        "options": workplace.input_values(deployment),
+        "heat_outputs_path": place.outputs_path(deployment),
+    }
+    try:
+        workplace.prepare(place, deployment)
+        workplace.write_file(place.working / f"{deployment.key}.sls", state.encode("utf-8", "replace"), 0o700)
+        finished = workplace.run(
+            place,
+            deployment,
+            [python, "-I", str(CHILD)],
+            variables={"heat_outputs_path": place.outputs_path(deployment)},
+            stdin=json.dumps(wanted).encode(),
+        )
+    except OSError as exc:
+        return workplace.not_started(deployment, python, exc)
+    outcome = workplace.outcome(place, deployment, finished, "salt")
+    if not outcome.failed:
+        return Outcome(0, outcome.stdout, None, outcome.outputs)  # what salt logged is in the live log
+    result = finished.stdout.text()
+    return Outcome(outcome.status, None, f"{outcome.stderr or ''}{result}", outcome.outputs)
+
+
+def _state(config: Json) -> str:
+    """The state file as text; JSON is YAML, but people read the file."""
+    if not isinstance(config, (dict, list)) or not config:
+        return model.as_text(config or "")
+    import yaml  # noqa: PLC0415 - heavy
+
+    return yaml.safe_dump(config, default_flow_style=False)
