@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.endpoint import Endpoint, listening
-from tests.process.guest import Guest, until
+from tests.process.guest import Ended, Guest, until
 from tests.process.points import NAMES, Point, serve, thinned
 
 pytestmark = pytest.mark.slow
@@ -35,21 +35,21 @@ def crash(point: Point, victims: str, scratch: Path) -> list[str]:
             guest.once(environment=spoiled)
             until(lambda: not guest.runners(), "a runner that outlived its agent")
             again = guest.once()
-            return list(faults(guest, again.status, (scratch / "record.killed").exists(), victims))
+            return list(faults(guest, again, (scratch / "record.killed").exists(), victims))
         except AssertionError as exc:
             return [str(exc)]
         finally:
             guest.end()
 
 
-def faults(guest: Guest, status: int, killed: bool, victims: str) -> Iterator[str]:
+def faults(guest: Guest, again: Ended, killed: bool, victims: str) -> Iterator[str]:
     """The promises, each looked at from outside."""
     for name in NAMES:
         yield from deployment_faults(guest, name, victims)
     if not killed:
         yield "the point was never reached"
-    if status not in (0, 1):
-        yield f"the next start ended with {status}"
+    if again.status not in (0, 1):
+        yield f"the next start ended with {again.status}: {again.stderr}"
     if guest.states() != {f"id-{name}": "signalled" for name in NAMES}:
         yield f"the journal says {guest.states()}"
     if left := guest.rubble():
