@@ -136,8 +136,7 @@ def run(
         child.wait()
     _drain(kept, tee)
     out, err = kept[child.stdout], kept[child.stderr]
-    status = child.returncode if child.returncode >= 0 else 128 - child.returncode
-    return Finished(status, out, err, timed_out, time.monotonic() - began)
+    return Finished(_status(child.returncode), out, err, timed_out, time.monotonic() - began)
 
 
 def ask(argv: list[str], *, timeout_s: float, fine: tuple[int, ...] = (0,)) -> str:
@@ -160,6 +159,47 @@ def ask(argv: list[str], *, timeout_s: float, fine: tuple[int, ...] = (0,)) -> s
 def shell(command: str, extra: Mapping[str, str]) -> int:
     """Run a command line of the operator's to its end, streams and environment shared; its return code as Popen's."""
     return subprocess.run(["/bin/sh", "-c", command], env={**os.environ, **extra}, check=False).returncode
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended that had our own stdin, stdout and stderr."""
+
+    status: int
+    timed_out: bool = False
+
+
+def attend(
+    argv: list[str],
+    *,
+    env: Mapping[str, str],
+    deadline: float,
+    grace_s: float = 0.0,
+    cwd: Path | None = None,
+    umask: int = -1,
+    pass_fds: tuple[int, ...] = (),
+) -> Ended:
+    """Run a program on our own streams, to its end or to the deadline (of time.monotonic()) with all its descendants.
+
+    What it leaves behind when it ended in time stays, as with `run`. Raises OSError when it cannot be started.
+    """
+    become_subreaper()
+    before = set(descendants(os.getpid()))
+    child = subprocess.Popen(argv, env=dict(env), cwd=cwd, umask=umask, pass_fds=pass_fds)
+    try:
+        child.wait(None if deadline == float("inf") else max(deadline - time.monotonic(), 0.0))
+    except subprocess.TimeoutExpired:
+        end_tree(grace_s, spare=before)
+        return Ended(_status(child.wait()), timed_out=True)
+    except BaseException:
+        end_tree(grace_s, spare=before)
+        child.wait()
+        raise
+    return Ended(_status(child.returncode))
+
+
+def _status(returncode: int) -> int:
+    return returncode if returncode >= 0 else 128 - returncode
 
 
 def _readable(data: bytes) -> int:

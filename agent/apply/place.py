@@ -139,25 +139,26 @@ def look(placement: Placement) -> Seen:
 
 def judge(placement: Placement, seen: Seen) -> Change:
     """What is to be done about one placement."""
-    if placement.link:
-        differs = () if (seen.kind, seen.text) == (LINK, placement.link) else ("content",)
-    elif placement.content is None:
+    if placement.content is None and not placement.link:
         return Change(placement, UNCHANGED if seen.kind == ABSENT else REMOVED, seen)
-    else:
-        wanted = Change(placement, CHANGED, seen)
-        differs = tuple(
-            name
-            for name, wrong in (
-                ("kind", seen.kind == LINK),
-                ("content", not seen.same),
-                ("mode", seen.mode != wanted.mode),
-                ("owner", (seen.uid, seen.gid) != wanted.owner),
-            )
-            if wrong
-        )
     if seen.kind == ABSENT:
         return Change(placement, CREATED, seen)
+    differs = _differences(Change(placement, CHANGED, seen))
     return Change(placement, CHANGED if differs else UNCHANGED, seen, differs)
+
+
+def _differences(wanted: Change) -> tuple[str, ...]:
+    seen = wanted.seen
+    if wanted.placement.link:
+        same = {"kind": seen.kind == LINK, "content": seen.text == wanted.placement.link}
+    else:
+        same = {
+            "kind": seen.kind == FILE,
+            "content": seen.same,
+            "mode": seen.mode == wanted.mode,
+            "owner": (seen.uid, seen.gid) == wanted.owner,
+        }
+    return tuple(name for name, holds in same.items() if not holds)
 
 
 def _refuse_clashes(placements: tuple[Placement, ...]) -> None:

@@ -30,6 +30,10 @@ COMMANDS = {
 DOORS = {
     "heat-config": "agent.cli.compat",
     "heat-config-notify": "agent.cli.compat",
+    "os-apply-config": "agent.cli.apply",
+    "os-config-applier": "agent.cli.apply",
+    "os-refresh-config": "agent.cli.refresh",
+    "dib-run-parts": "agent.cli.refresh",
 }
 
 

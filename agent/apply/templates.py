@@ -1,0 +1,234 @@
+"""The os-apply-config tree: every file below a root is a template for the file of the same path on the guest.
+
+A file that may be executed is run with the metadata on its stdin; `x.j2` is jinja2 for `x`; anything else is mustache.
+Beside it, `x.oac` says in YAML what else holds: `mode`, `owner`, `group`, `allow_empty`. All of it becomes placements;
+nothing is written here.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import process
+from agent.apply import jinja, render
+from agent.apply.place import Placement
+from agent.errors import ApplyError
+from agent.model import JsonMap
+
+CONTROL, JINJA = ".oac", ".j2"
+TIMEOUT_S = 300.0
+BODY_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What a control file asks for."""
+
+    allow_empty: bool = True
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+
+def placements(
+    root: Path, output: Path, metadata: JsonMap, environ: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
+) -> tuple[Placement, ...]:
+    """The whole tree rendered, as files below `output`. Raises ApplyError naming the template that cannot be."""
+    found = tree(root)
+    controls = {path: control(path) for path in found}
+    plain = [path for path in found if not _is_jinja(path)]
+    texts = [jinja.Text(str(path), _read(path)) for path in found if _is_jinja(path)]
+    bodies = {path: body(path, metadata, environ, timeout_s) for path in plain}
+    for named, text in zip(texts, jinja.render(texts, metadata, timeout_s), strict=True):
+        bodies[Path(named.name)] = _encoded(Path(named.name), text)
+    return tuple(_placement(output / target(path, root), bodies[path], controls[path]) for path in found)
+
+
+def tree(root: Path) -> tuple[Path, ...]:
+    """Every template below `root`, sorted; links to directories are not entered, a missing root holds none."""
+    if not root.is_dir():
+        return ()
+
+    def refuse(exc: OSError) -> None:
+        raise ApplyError(f"listing templates in {exc.filename}: {exc.strerror}") from exc
+
+    found = [
+        Path(directory, name)
+        for directory, _, names in os.walk(root, onerror=refuse)
+        for name in names
+        if not name.endswith(CONTROL)
+    ]
+    return tuple(sorted(found))
+
+
+def target(path: Path, root: Path) -> Path:
+    """Where the file of a template belongs, relative to the output."""
+    inside = path.relative_to(root)
+    return inside.with_name(inside.name.removesuffix(JINJA)) if _is_jinja(path) else inside
+
+
+def body(path: Path, metadata: JsonMap, environ: Mapping[str, str], timeout_s: float) -> bytes:
+    """What one template without jinja2 comes to."""
+    if _is_executable(path):
+        return _run(path, metadata, environ, timeout_s)
+    try:
+        return _encoded(path, render.render(_read(path), metadata, _partial))
+    except ApplyError as exc:
+        raise ApplyError(f"could not render moustache template {path}: {exc}") from exc
+
+
+def control(template: Path) -> Control:
+    """The control file of a template, or what holds without one."""
+    path = template.with_name(template.name + CONTROL)
+    if not path.is_file():
+        return Control()
+    text = _read(path)
+    if not text.strip():
+        return Control()
+    import yaml  # noqa: PLC0415 - 30 ms, for those who have control files
+
+    try:
+        declared = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    except (yaml.YAMLError, ValueError) as exc:
+        raise ApplyError(f"reading {path}: not YAML: {' '.join(str(exc).split())}") from exc
+    if not declared:
+        return Control()
+    if not isinstance(declared, dict):
+        raise ApplyError(f"reading {path}: header is not a dict; write 'mode: 0640' and the like")
+    return _control(path, declared)
+
+
+# ------------------------------------------------------------------------------------------ control files
+
+
+def _control(path: Path, declared: Mapping[object, object]) -> Control:
+    values: dict[str, int | bool] = {}
+    for key, value in declared.items():
+        reader = _KEYS.get(str(key))
+        if reader is None:
+            raise ApplyError(f"reading {path}: unrecognised file control key '{key}'; known are {', '.join(_KEYS)}")
+        try:
+            field, values_of = reader
+            values[field] = values_of(value)
+        except ApplyError as exc:
+            raise ApplyError(f"reading {path}: {exc}") from exc
+    return Control(
+        allow_empty=bool(values.get("allow_empty", True)),
+        mode=values.get("mode"),
+        uid=values.get("uid"),
+        gid=values.get("gid"),
+    )
+
+
+def _allow_empty(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ApplyError(f"allow_empty requires Boolean, got: '{value}'")
+    return value
+
+
+def _mode(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ApplyError(f"mode '{value}' is not numeric")
+    if not 0 <= value <= 0o777:
+        raise ApplyError(f"mode '{value:#o}' out of range; YAML takes 0640 for octal and 640 for decimal")
+    return value
+
+
+def _owner(value: object) -> int:
+    return _id_of(value, "owner", "passwd", lambda name: pwd.getpwnam(name).pw_uid, lambda n: pwd.getpwuid(n).pw_uid)
+
+
+def _group(value: object) -> int:
+    return _id_of(value, "group", "group", lambda name: grp.getgrnam(name).gr_gid, lambda n: grp.getgrgid(n).gr_gid)
+
+
+def _id_of(
+    value: object, key: str, database: str, by_name: Callable[[str], int], by_number: Callable[[int], int]
+) -> int:
+    try:
+        if isinstance(value, str):
+            return by_name(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return by_number(value)
+    except (KeyError, ValueError, OverflowError) as exc:
+        raise ApplyError(f"{key} '{value}' not found in {database} database") from exc
+    raise ApplyError(f"{key} '{value}' must be a string or int")
+
+
+_KEYS: Mapping[str, tuple[str, Callable[[object], int]]] = {
+    "allow_empty": ("allow_empty", _allow_empty),
+    "mode": ("mode", _mode),
+    "owner": ("uid", _owner),
+    "group": ("gid", _group),
+}
+
+
+# ------------------------------------------------------------------------------------------------- bodies
+
+
+def _placement(path: Path, content: bytes, declared: Control) -> Placement:
+    wanted = None if not content and not declared.allow_empty else content
+    return Placement(path, wanted, mode=declared.mode, uid=declared.uid, gid=declared.gid)
+
+
+def _is_executable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _is_jinja(path: Path) -> bool:
+    return path.name.endswith(JINJA) and path.name != JINJA and not _is_executable(path)
+
+
+def _read(path: Path) -> str:
+    """A template's text; line ends become newlines, as they always did here."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ApplyError(f"reading template {path}: no regular file")
+        return path.read_text("utf-8")
+    except OSError as exc:
+        raise ApplyError(f"reading template {path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise ApplyError(f"reading template {path}: not UTF-8; convert it, or make it a program that prints") from exc
+
+
+def _partial(name: str) -> str:
+    """`{{> name}}`: name.mustache in the working directory, nothing when it is not there."""
+    path = Path(f"{name}.mustache")
+    return _read(path) if path.exists() else ""
+
+
+def _encoded(path: Path, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as exc:
+        raise ApplyError(f"template {path}: a value is no Unicode text (half of a surrogate pair)") from exc
+
+
+def _run(path: Path, metadata: JsonMap, environ: Mapping[str, str], timeout_s: float) -> bytes:
+    """The output of an executable template."""
+    try:
+        finished = process.run(
+            [str(path.absolute())],
+            env=environ,
+            cwd=Path.cwd(),
+            timeout_s=timeout_s,
+            stdin=json.dumps(metadata).encode(),
+            keep_stdout=BODY_LIMIT,
+        )
+    except OSError as exc:
+        raise ApplyError(f"running template {path}: {exc.strerror}; see its first line and mode") from exc
+    if finished.timed_out:
+        raise ApplyError(f"config script failed: {path} was ended after {timeout_s:g} s")
+    if finished.status:
+        output = finished.stdout.text() + finished.stderr.text()
+        raise ApplyError(f"config script failed: {path} ended with {finished.status}\n\nwith output:\n\n{output}")
+    if finished.stdout.cut:
+        raise ApplyError(f"template {path}: it prints more than {BODY_LIMIT >> 20} MiB")
+    return finished.stdout.bytes()

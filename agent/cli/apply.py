@@ -1,0 +1,210 @@
+"""`os-apply-config` (and its older name `os-config-applier`): the old command line over our templates and placer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from agent import __version__
+from agent.apply import place, values
+from agent.errors import AgentError
+from agent.model import JsonMap
+from agent.process import Interrupted
+
+TEMPLATES = "/usr/libexec/os-apply-config/templates"
+OLD_TEMPLATES = ("/opt/stack/os-apply-config/templates", "/opt/stack/os-config-applier/templates")
+LOG_FILE = Path("/var/log/os-apply-config.log")
+LOG_LIMIT = 1 << 20
+
+SAME, DIFFERS, FAILED = 0, 1, 2
+
+
+def main(name: str, argv: list[str]) -> int:
+    arguments = _parse(name, argv, os.environ)
+    if arguments.print_templates:
+        print(arguments.templates)
+        return 0
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(arguments, os.environ)
+    except AgentError as exc:
+        _say("ERROR", str(exc))
+        return FAILED if arguments.check else 1
+    except Interrupted:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 143
+
+
+def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    paths = arguments.metadata
+    if not paths:
+        paths, warning = values.sources(environ, arguments.os_config_files)
+        if warning:
+            _say("WARNING", warning)
+    metadata = values.read([*arguments.fallback_metadata, *paths])
+    if arguments.key is not None:
+        if arguments.boolean_key is not None:
+            _say("WARNING", "--key is not compatible with --boolean-key. --boolean-key ignored.")
+        return _print_key(arguments, metadata, paths)
+    if arguments.boolean_key is not None:
+        found = values.value(metadata, arguments.boolean_key)
+        return (0 if found else 1) if isinstance(found, bool) else 255
+    return _apply(arguments, metadata, environ)
+
+
+def _print_key(arguments: argparse.Namespace, metadata: JsonMap, paths: list[str]) -> int:
+    found = values.value(metadata, arguments.key)
+    if found is not None:
+        text = values.spelled(found, arguments.type)
+    elif arguments.key_default is not None:
+        text = arguments.key_default
+    else:
+        _say("ERROR", f"key {arguments.key} does not exist in {paths}")
+        return 1
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _apply(arguments: argparse.Namespace, metadata: JsonMap, environ: Mapping[str, str]) -> int:
+    from agent.apply import templates  # noqa: PLC0415 - the keys above need none of it
+
+    if arguments.subhash:
+        metadata = values.below(metadata, arguments.subhash)
+    root, output = Path(arguments.templates), Path(arguments.output).absolute()
+    placements = templates.placements(root, output, metadata, environ)
+    if arguments.check or arguments.diff:
+        return _show(arguments, place.check(placements))
+    if arguments.validate:
+        _say("INFO", "success")
+        return 0
+    changes = place.install(placements)
+    for change in changes:
+        _say("INFO", _told(change))
+    _say("INFO", "success")
+    if arguments.json:
+        _print_json(changes)
+    return 0
+
+
+def _show(arguments: argparse.Namespace, changes: tuple[place.Change, ...]) -> int:
+    from agent.apply import report  # noqa: PLC0415 - difflib, for those who ask
+
+    if arguments.diff:
+        sys.stdout.write("".join(report.diff(change) for change in changes))
+    elif not arguments.json:
+        sys.stdout.write(report.table(changes))
+    if arguments.json:
+        _print_json(changes)
+    same = all(change.word == place.UNCHANGED for change in changes)
+    return SAME if same or not arguments.check else DIFFERS
+
+
+def _print_json(changes: tuple[place.Change, ...]) -> None:
+    print(json.dumps({str(change.path): change.word for change in changes}))
+
+
+def _told(change: place.Change) -> str:
+    match change.word:
+        case place.REMOVED:
+            return f"deleting {change.path}"
+        case place.UNCHANGED if change.placement.content is None:
+            return f"not creating empty {change.path}"
+        case place.UNCHANGED:
+            return f"unchanged {change.path}"
+        case _:
+            return f"writing {change.path}"
+
+
+# ---------------------------------------------------------------------------------------------- arguments
+
+
+def _parse(name: str, argv: list[str], environ: Mapping[str, str]) -> argparse.Namespace:
+    templates, warning = _default_templates(environ)
+    parser = argparse.ArgumentParser(
+        prog=name, description="Renders templates with the metadata, prints one value of it, or tells what differs."
+    )
+    flag = parser.add_argument
+    flag("-t", "--templates", metavar="ROOT", default=templates, help="root of the templates (default: %(default)s)")
+    flag("-o", "--output", metavar="DIR", default="/", help="root of what is written (default: %(default)s)")
+    flag(
+        "-m",
+        "--metadata",
+        metavar="FILE",
+        nargs="*",
+        action="extend",
+        default=[],
+        help="metadata, later files win; in place of OS_CONFIG_FILES and the list file; may be given again",
+    )
+    flag(
+        "--fallback-metadata",
+        metavar="FILE",
+        nargs="*",
+        default=list(values.FALLBACK),
+        help="read below all other metadata (default: %(default)s)",
+    )
+    flag("-v", "--validate", action="store_true", help="render everything, write nothing")
+    flag("--print-templates", action="store_true", help="print the root of the templates and exit")
+    flag("-s", "--subhash", metavar="KEY", help="use the object at this dotted key as the metadata")
+    flag("--key", metavar="KEY", help="print the value at this dotted key and exit")
+    flag("--type", default="default", help=f"what --key must be: {', '.join(values.TYPES)} (default: %(default)s)")
+    flag("--key-default", metavar="TEXT", help="what --key prints, unchecked, for a key that is not there")
+    flag("--boolean-key", metavar="KEY", help="exit 0 when the value is true, 1 when false, 255 when neither")
+    flag("--version", action="version", version=f"{name} (os-deploy-agent {__version__})")
+    flag("--os-config-files", metavar="FILE", help=f"JSON list of metadata files (default: {values.LIST_FILE})")
+    flag(
+        "--check", action="store_true", help="write nothing; exit 0 when all is as it should be, 1 when not, 2 on error"
+    )
+    flag("--diff", action="store_true", help="write nothing; print what would change")
+    flag("--json", action="store_true", help="print what became of each path as JSON")
+    arguments = parser.parse_args(argv)
+    if warning and arguments.templates == templates:
+        _say("WARNING", warning)
+    return arguments
+
+
+def _default_templates(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The root of the templates where none is named, and a word of warning about an old one."""
+    named = environ.get("OS_CONFIG_APPLIER_TEMPLATES")
+    if named is not None:
+        return named, ""
+    old = next((path for path in OLD_TEMPLATES if Path(path).is_dir()), None)
+    if old is None or Path(TEMPLATES).is_dir():
+        return TEMPLATES, ""
+    return old, (f"Template directory {old} is deprecated.  The recommended location for template files is {TEMPLATES}")
+
+
+# ---------------------------------------------------------------------------------------------------- log
+
+
+def _say(level: str, text: str) -> None:
+    """A line in the old form, on stderr and, for root, in the old log file, which is kept short."""
+    line = f"[{time.strftime('%Y/%m/%d %I:%M:%S %p')}] [{level}] {text}\n"
+    sys.stderr.write(line)
+    if os.geteuid() == 0:
+        with suppress(OSError):  # a log that cannot be written is no reason to leave files unwritten
+            _append(LOG_FILE, line)
+
+
+def _append(path: Path, line: str) -> None:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    if path.exists() and path.stat().st_size > LOG_LIMIT:
+        path.replace(path.with_name(f"{path.name}.1"))
+    fd = os.open(path, flags, 0o640)
+    try:
+        os.write(fd, line.encode("utf-8", "replace"))
+    finally:
+        os.close(fd)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise Interrupted

@@ -1,0 +1,329 @@
+"""Drop-in directories: the contract of dib-run-parts for one, and of os-refresh-config for the four phases.
+
+Scripts run one by one on our own streams, each with the environment that `../environment.d` makes and with nothing of
+the script before. The first failure ends the phase and the run; then `error.d` is told what failed. One deadline covers
+all of it, and whatever a script started is ended with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from agent import process
+from agent.errors import ApplyError, Busy
+
+PHASES = ("pre-configure", "configure", "post-configure", "migration")
+NAMES = "^[0-9A-Za-z_-]+$"
+FOREVER = float("inf")
+ERROR_TIME_S = 60.0
+"""How long error.d may run although the time is over."""
+
+Say: TypeAlias = Callable[[str], None]
+
+_ENVIRONMENT_NAME = re.compile(r"[0-9A-Za-z_\\.-]+")
+_NUMBER = re.compile(r"[ \t]*(-?)([0-9]*)(?:\.([0-9]*))?")
+_POSIX_CLASSES = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "blank": r" \t",
+    "digit": "0-9",
+    "lower": "a-z",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r"\s",
+    "upper": "A-Z",
+    "xdigit": "0-9A-Fa-f",
+}
+
+# What the files of environment.d make of our environment, working directory and umask, told on a descriptor.
+_SOURCE = r"""
+set -eu; set -o pipefail
+__agent_fd=$1; shift; __agent_files=("$@"); set --
+for __agent_file in "${__agent_files[@]}"; do
+    printf 'dib-run-parts %(%a %b %e %H:%M:%S %Z %Y)T Sourcing environment file %s\n' -1 "$__agent_file" >&2
+    set -x; source "$__agent_file"; { set +x; } 2>/dev/null
+done
+exec "$BASH" --norc -c '
+    mapfile -d "" -t all </proc/$$/environ; { umask; printf "%s\0" "$PWD" "${all[@]}"; } >&$1' - "$__agent_fd"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One script of a directory, how it ended and how long it took."""
+
+    name: str
+    status: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """How a directory of scripts was run: 0, or the status of the script (or environment file) that failed."""
+
+    directory: str
+    status: int = 0
+    ran: tuple[Ran, ...] = ()
+    timed_out: bool = False
+
+    @property
+    def failed_script(self) -> str:
+        return self.ran[-1].name if self.status and self.ran else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a script finds: environment, working directory, umask."""
+
+    environ: Mapping[str, str]
+    cwd: Path | None = None
+    umask: int = -1
+
+
+# ------------------------------------------------------------------------------------------ one directory
+
+
+def scripts(directory: str, pattern: str = NAMES) -> tuple[str, ...]:
+    """Names of the files in `directory` that may be executed and fit `pattern`, by number, then by name.
+
+    Raises ApplyError for a pattern that is none.
+    """
+    fits = _compiled(pattern)
+    found = [
+        name
+        for name in os.listdir(directory)
+        if "\n" not in name and fits.search(name) and _is_script(os.path.join(directory, name))  # noqa: PTH118
+    ]
+    return tuple(sorted(found, key=lambda name: (_number(name), os.fsencode(name))))
+
+
+def run_parts(directory: str, environ: Mapping[str, str], say: Say, *, deadline: float = FOREVER) -> Parts:
+    """Run the scripts of `directory` until one fails; `say` hears what dib-run-parts always told."""
+    names = scripts(directory, environ.get("RUN_PARTS_REGEX") or NAMES)
+    found = surroundings(directory, _usable(environ), say, deadline)
+    if isinstance(found, process.Ended):
+        return Parts(directory, found.status or 1, (), found.timed_out)
+    ran: list[Ran] = []
+    for name in names:
+        say(f"Running {directory}/{name}")
+        began = time.monotonic()
+        ended = _run(f"{directory}/{name}", found, say, deadline)
+        ran.append(Ran(name, ended.status, time.monotonic() - began))
+        if ended.status or ended.timed_out:
+            return Parts(directory, ended.status or 1, tuple(ran), ended.timed_out)
+        say(f"{name} completed")
+    return Parts(directory, 0, tuple(ran))
+
+
+def profile(parts: Parts) -> tuple[str, ...]:
+    """The table of how long each script took, line by line."""
+    return (
+        "----------------------- PROFILING -----------------------",
+        "",
+        f"Target: {Path(parts.directory).name}",
+        "",
+        f"{'Script':<40} {'Seconds':>9}",
+        f"{'-' * 39:<40} {'-' * 10:>9}",
+        "",
+        *(f"{ran.name:<40} {ran.seconds:>10.3f}" for ran in parts.ran),
+        "",
+        "--------------------- END PROFILING ---------------------",
+    )
+
+
+def surroundings(directory: str, environ: Mapping[str, str], say: Say, deadline: float) -> Surroundings | process.Ended:
+    """What the files of `directory`/../environment.d make of the environment, or how the one ended that failed."""
+    beside = f"{directory}/../environment.d"
+    names = sorted(os.listdir(beside), key=os.fsencode) if Path(beside).is_dir() else []
+    files = [f"{beside}/{name}" for name in names if _ENVIRONMENT_NAME.fullmatch(name)]
+    files = [file for file in files if Path(file).is_file()]
+    if not files:
+        return Surroundings(environ)
+    bash = _shell(environ, "bash")
+    if bash is None:
+        say(f"Cannot source {beside}: bash is missing; install it")
+        return process.Ended(127)
+    fd = os.memfd_create("environment")
+    try:
+        argv = [bash, "-c", _SOURCE, "dib-run-parts", str(fd), *files]
+        ended = process.attend(argv, env=environ, deadline=deadline, pass_fds=(fd,))
+        os.lseek(fd, 0, os.SEEK_SET)
+        with os.fdopen(os.dup(fd), "rb") as told:
+            return ended if ended.status or ended.timed_out else _surroundings(told.read())
+    finally:
+        os.close(fd)
+
+
+def _surroundings(told: bytes) -> Surroundings:
+    umask, _, rest = told.partition(b"\n")
+    cwd, *pairs = os.fsdecode(rest).split("\0")[:-1]
+    environ = dict(pair.partition("=")[::2] for pair in pairs if "=" in pair)
+    environ.pop("_", None)
+    return Surroundings(environ, Path(cwd), int(umask, 8))
+
+
+def _run(path: str, found: Surroundings, say: Say, deadline: float) -> process.Ended:
+    """Run one script; one without an interpreter line is the shell's, as it is for any shell."""
+    argv = [str(Path(path).absolute())]
+    for attempt in (argv, [_shell(found.environ, "bash") or "/bin/sh", *argv]):
+        try:
+            return process.attend(attempt, env=found.environ, cwd=found.cwd, umask=found.umask, deadline=deadline)
+        except OSError as exc:
+            if exc.errno == errno.ENOEXEC and attempt is argv and not _is_binary(path):
+                continue
+            say(f"Cannot run {path}: {exc.strerror}; see its first line")
+            return process.Ended(127 if isinstance(exc, FileNotFoundError) else 126)
+    raise AssertionError("a shell is no script")
+
+
+def _is_script(path: str) -> bool:
+    return Path(path).is_file() and os.access(path, os.X_OK)
+
+
+def _is_binary(path: str) -> bool:
+    with Path(path).open("rb") as file:
+        return b"\0" in file.read(80)
+
+
+def _number(name: str) -> int:
+    """What `sort -n` sees at the beginning of a name; exact, since a name has at most 255 digits."""
+    found = _NUMBER.match(name)
+    assert found is not None
+    value = int(f"0{found[2]}{(found[3] or '').ljust(255, '0')}")
+    return -value if found[1] else value
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """An extended regular expression of POSIX, as far as names of scripts need one."""
+    text = re.sub(r"\[:([a-z]+):\]", lambda found: _POSIX_CLASSES.get(found[1], found[0]), pattern)
+    try:
+        return re.compile(text, re.ASCII)
+    except re.error as exc:
+        raise ApplyError(f"reading RUN_PARTS_REGEX {pattern!r}: {exc}; no script is run") from exc
+
+
+def _shell(environ: Mapping[str, str], name: str) -> str | None:
+    return next(
+        (str(path) for path in (Path("/bin", name), Path("/usr/bin", name)) if os.access(path, os.X_OK)),
+        shutil.which(name, path=environ.get("PATH")),
+    )
+
+
+def _usable(environ: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment; scripts get a PATH even when the caller had none."""
+    return {**environ, "PATH": environ.get("PATH") or process.DEFAULT_PATH}
+
+
+# --------------------------------------------------------------------------------------------- all phases
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """How the phases were run, in order; only the last one can have failed."""
+
+    phases: tuple[Parts, ...]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.phases) and self.phases[-1].status != 0
+
+
+Tell: TypeAlias = Callable[[str, str], None]
+
+
+def refresh(base: str, environ: Mapping[str, str], say: Say, tell: Tell, *, timeout_s: float = FOREVER) -> Refreshed:
+    """Run the phases below `base` until a script fails, then its error handlers; the time limit covers all.
+
+    `tell` gets a level (DEBUG, INFO, ERROR) and a text for each event.
+    """
+    deadline = time.monotonic() + timeout_s
+    done: list[Parts] = []
+    for phase in PHASES:
+        directory = f"{base.rstrip('/') or '/'}/{phase}.d" if base else f"{phase}.d"
+        tell("DEBUG", f"Checking {directory}")
+        if not Path(directory).exists():
+            tell("DEBUG", f"No dir for phase {phase}")
+            continue
+        tell("INFO", f"Starting phase {phase}")
+        parts = _phase(directory, environ, say, deadline)
+        done.append(parts)
+        if not parts.status:
+            tell("INFO", f"Completed phase {phase}")
+            continue
+        if parts.timed_out:
+            tell("ERROR", f"Timeout reached: {timeout_s:g}s. Sending SIGKILL to all children")
+        command = f"['dib-run-parts', '{directory}']"
+        tell("ERROR", f"during {phase} phase. [Command '{command}' returned non-zero exit status {parts.status}.]\n")
+        left_s = max(deadline - time.monotonic(), min(timeout_s, ERROR_TIME_S))
+        _handle(f"{base}/error.d", phase, parts, environ, say, tell, time.monotonic() + left_s)
+        tell("ERROR", "Aborting...")
+        break
+    return Refreshed(tuple(done))
+
+
+def _phase(directory: str, environ: Mapping[str, str], say: Say, deadline: float) -> Parts:
+    if not Path(directory).is_dir():
+        say(f"Scripts directory [{directory}] must exist and be a directory")
+        return Parts(directory, 1)
+    try:
+        parts = run_parts(directory, environ, say, deadline=deadline)
+    except (ApplyError, OSError) as exc:
+        say(f"Cannot run the scripts of {directory}: {exc}")
+        return Parts(directory, 1)
+    if not parts.status:
+        for line in profile(parts):
+            say(line)
+    return parts
+
+
+def _handle(
+    directory: str, phase: str, failed: Parts, environ: Mapping[str, str], say: Say, tell: Tell, deadline: float
+) -> None:
+    """Run the error handlers, who learn from their environment what failed; how they end changes nothing."""
+    if not Path(directory).exists():
+        return
+    tell("INFO", "Calling error handlers.")
+    knowing = {
+        **environ,
+        "OS_REFRESH_CONFIG_FAILED_PHASE": phase,
+        "OS_REFRESH_CONFIG_FAILED_SCRIPT": failed.failed_script,
+        "OS_REFRESH_CONFIG_FAILED_STATUS": str(failed.status),
+    }
+    if _phase(directory, knowing, say, deadline).timed_out:
+        tell("ERROR", "The error handlers were ended: their time is over")
+
+
+# --------------------------------------------------------------------------------------------------- lock
+
+
+class Lock:
+    """One run at a time: a flock(2) on a file that names the process while it runs and is empty afterwards.
+
+    Raises Busy, with errno's EAGAIN as its exit status, when another process has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as exc:
+            raise ApplyError(f"could not open the lock file {path}: {exc.strerror}") from exc
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            holder = os.pread(self._fd, 200, 0).decode("utf-8", "replace").strip()
+            os.close(self._fd)
+            raise Busy(f"Could not lock {path}. {exc}{'. ' if holder else ''}{holder}") from exc
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, f"Locked by pid=={os.getpid()} at {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n".encode())
+
+    def release(self) -> None:
+        os.ftruncate(self._fd, 0)
+        os.close(self._fd)
