@@ -26,7 +26,10 @@ STATE_PAUSE_S = 10.0  # between two tries when our own disk fails
 
 @dataclass(slots=True)
 class Pace:
-    """When one source is asked next: back to the minimum on any change, doubling with jitter up to the maximum."""
+    """When one source is asked next: the minimum after any change, then pauses that double up to the maximum.
+
+    Each wait is drawn from the upper half of its pause, so that guests which were started together drift apart.
+    """
 
     pause_s: float = 0.0
     due: float = 0.0
@@ -34,8 +37,8 @@ class Pace:
     def plan_next(self, answer: Answer, now: float, bounds: tuple[float, float], jitter: Jitter) -> None:
         shortest, longest = bounds
         self.pause_s = shortest if answer.changed else min(max(self.pause_s * 2, shortest), longest)
-        wait = jitter(self.pause_s * 0.8, self.pause_s)
-        self.due = now + max(wait, getattr(answer.fault, "retry_after_s", 0.0))
+        asked_s = getattr(answer.fault, "retry_after_s", 0.0)  # by a server that asks everybody: no two come together
+        self.due = now + (asked_s + jitter(0.0, self.pause_s) if asked_s else jitter(self.pause_s / 2, self.pause_s))
 
 
 Jitter = Callable[[float, float], float]
