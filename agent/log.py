@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MASK = "***"
@@ -30,13 +30,15 @@ class Log:
 
     def __init__(self) -> None:
         self.threshold = LEVELS["info"]
+        self.stream: TextIO | None = None
+        self.as_json: bool | None = None
         self._logger: Any = None
 
     def emit(self, level: str, event: str, fields: Mapping[str, object]) -> None:
         if LEVELS[level] < self.threshold:
             return
         if self._logger is None:
-            self._logger = _structlog()
+            self._logger = _structlog(self.stream or sys.stderr, self.as_json)
         getattr(self._logger, level)(event, **fields)
 
 
@@ -46,6 +48,11 @@ _log = Log()
 def set_level(level: str) -> None:
     """`level` is one of LEVELS."""
     _log.threshold = LEVELS[level]
+
+
+def direct(stream: TextIO, *, as_json: bool) -> None:
+    """Write to `stream` from the first event on, as lines of JSON or for people's eyes."""
+    _log.stream, _log.as_json = stream, as_json
 
 
 def debug(event: str, **fields: object) -> None:
@@ -79,16 +86,17 @@ def _redact_event(_logger: object, _name: str, event: MutableMapping[str, Any]) 
     return {"timestamp": event.pop("timestamp"), "level": event.pop("level"), "event": event.pop("event"), **event}
 
 
-def _structlog() -> Any:
+def _structlog(stream: TextIO, as_json: bool | None) -> Any:
     import structlog  # noqa: PLC0415 - heavy, see the module's docstring
 
     tail: list[Any]
-    if sys.stderr.isatty():
-        tail = [structlog.dev.ConsoleRenderer()]
+    on_terminal = stream.isatty()
+    if not as_json if as_json is not None else on_terminal:
+        tail = [structlog.dev.ConsoleRenderer(colors=on_terminal)]
     else:
         tail = [structlog.processors.JSONRenderer(sort_keys=False)]
     return structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
+        structlog.WriteLogger(stream),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -97,4 +105,4 @@ def _structlog() -> Any:
         ],
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=True,
-    )
+    ).bind()

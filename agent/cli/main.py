@@ -30,6 +30,7 @@ COMMANDS = {
 DOORS = {
     "heat-config": "agent.cli.compat",
     "heat-config-notify": "agent.cli.compat",
+    "os-collect-config": "agent.cli.collect",
     "os-apply-config": "agent.cli.apply",
     "os-config-applier": "agent.cli.apply",
     "os-refresh-config": "agent.cli.refresh",
