@@ -58,7 +58,7 @@ def foreign(name: str, content: Json) -> Item:
 
 
 def file_name(name: str) -> str:
-    """`name` where it is fit for a file, free of the colon that separates paths and not taken; else with %xx instead."""
+    """`name` where it is fit for a file, without the colon that separates paths, and not taken; else with %xx."""
     safe = "".join(f"%{ord(c):02x}" if c in "/:\0" or ord(c) < 32 else c for c in name)
     if safe in (*OWN, LIST) or safe.startswith("."):
         safe = f"%{ord(safe[0]):02x}{safe[1:]}"
@@ -74,10 +74,9 @@ def taken_apart(source: str, content: Json, keys: Iterable[str]) -> tuple[Item, 
     for key in keys if source in LISTING else ():
         listed = content.get(key) if isinstance(content, dict) else None
         for element in listed if isinstance(listed, list) else []:
-            if not isinstance(element, dict) or element.get("group", "") not in (
-                "",
-                None,
-                *model.ANSWERED_BY_TEMPLATES,
+            if (
+                not isinstance(element, dict)
+                or element.get("group", "Heat::Ungrouped") not in model.ANSWERED_BY_TEMPLATES
             ):
                 continue
             name = element.get("name")
