@@ -265,7 +265,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("ca")
     (directory / "names").write_text("subjectAltName = IP:127.0.0.1\nauthorityKeyIdentifier = keyid\n")
     for command in (
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=lab-ca -days 2 -addext keyUsage=keyCertSign",
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -addext keyUsage=keyCertSign",
         "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1",
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
     ):
