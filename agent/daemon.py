@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import selectors
 import signal
 import time
@@ -87,7 +88,11 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
                         engine.open()
                         opened = True
                     _poll(engine, paces, now, jitter)
-                _wait(engine, wakeup, _next(engine, paces, start_at))
+                if engine.settings.poll_until_success and engine.all_succeeded():
+                    log.info("all deployments succeeded, polling stops", until="SIGHUP or a restart")
+                    _sleep_until_told(told, wakeup)
+                else:
+                    _wait(engine, wakeup, _next(engine, paces, start_at))
             except StateError as exc:
                 log.error("state cannot be kept, no deployment is begun", reason=str(exc))
                 start_at = time.time() + STATE_PAUSE_S
@@ -147,6 +152,13 @@ def _wait(engine: Engine, wakeup: int, until: float, *, stuck_is_fatal: bool = F
             _stuck(engine, key, fatal=stuck_is_fatal)
     for key in ended:
         engine.ended(key)
+
+
+def _sleep_until_told(told: Told, wakeup: int) -> None:
+    """Nothing runs and nothing is wanted of the cloud: wait for a signal, without a wakeup in between."""
+    while not (told.stop or told.reload):
+        select.select([wakeup], [], [])
+        os.read(wakeup, 4096)
 
 
 def _stuck(engine: Engine, key: str, *, fatal: bool) -> None:

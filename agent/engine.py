@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from agent import hooks, log, merge, model, runner, signaller, state
 from agent.collectors import COLLECTORS
-from agent.errors import AgentError, MetadataError, Refused, SettingsError, Unavailable
+from agent.errors import AgentError, MetadataError, Refused, SettingsError, StateError, Unavailable
 from agent.identity import Tokens
 from agent.model import Deployment, Document, Entry, Parsed
 from agent.plan import Hold, Run, Signal, plan, unique, withdrawn
@@ -138,6 +138,9 @@ class Engine:
             else:
                 log.info("deployment started", deployment=deployment.id, name=deployment.name, group=deployment.group)
             self.running[deployment.key] = started
+            if self._queue:  # noted while the hook runs, because a durable write takes as long as a short hook
+                with suppress(StateError):  # its own turn will say so
+                    self.journal.received(self._queue[0])
 
     def ended(self, key: str) -> None:
         """A runner has ended: take its outcome and send it."""
@@ -174,6 +177,12 @@ class Engine:
         """Outcomes that wait for their endpoint and are still wanted."""
         entries = self.journal.entries().values()
         return tuple(e for e in entries if e.progress == model.FINISHED and e.key in self._listed)
+
+    def all_succeeded(self) -> bool:
+        """Whether there were deployments, and each one is done, was taken by its endpoint and did not fail."""
+        done = (model.SIGNALLED, model.FOREIGN)
+        taken = all(self.journal.entry(key).progress in done for key in self._listed)
+        return self.idle and taken and bool(self._listed) and not self.failed and not self.faults
 
     def exit_status(self) -> int:
         if self.failed:

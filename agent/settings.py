@@ -20,6 +20,7 @@ Ini = dict[str, dict[str, list[str]]]
 
 CONFIG_DIR = "etc/os-deploy-agent"
 OLD_CONFIG = "etc/os-collect-config.conf"
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 OVERLAID_SECTIONS = ("cfn", "heat", "request", "zaqar", "ec2")
 
 
@@ -43,6 +44,9 @@ class Settings:
     deployment_key: tuple[str, ...] = _setting(("deployments",), "deployment_key", "root keys that list deployments")
     polling_interval: float = _setting(30.0, "polling_interval", "longest time between two polls")
     min_polling_interval: float = _setting(1.0, "min_polling_interval", "time to the next poll after a change")
+    poll_until_success: bool = _setting(
+        False, "poll_until_success", "stop polling once all deployments succeeded, until SIGHUP or a restart"
+    )
     splay: float = _setting(0.0, "splay", "longest random delay before the first poll of the daemon")
 
     state_dir: str = _setting("/var/lib/os-deploy-agent", "state_dir", "the agent's own state")
@@ -227,6 +231,14 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
+def _boolean(text: str) -> bool:
+    """The words that oslo.config takes."""
+    word = text.lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise ValueError(f"neither {', '.join(_TRUE)} nor {', '.join(_FALSE)}")
+    return word in _TRUE
+
+
 def _flatten(ini: Ini) -> dict[str, list[str]]:
     return {
         key if section == "DEFAULT" else f"{section}.{key}": values
@@ -251,6 +263,8 @@ def _convert(known: dataclasses.Field[Any], texts: list[str], place: str, key: s
         text = texts[-1]
         if not text and not isinstance(default, str):
             return default
+        if isinstance(default, bool):
+            return _boolean(text)
         if isinstance(default, (int, float)):
             value = type(default)(text)
             if not 0 <= value < float("inf"):

@@ -186,3 +186,20 @@ def test_the_metadata_itself_can_move_the_source(guest: Guest, endpoint: Endpoin
     until(lambda: endpoint.signals, "the outcome")
 
     assert ["ran"] == guest.seen()
+
+
+def test_polling_stops_for_good_once_everything_succeeded_and_sighup_wakes_it(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\necho done >> $WITNESS\n"))
+    daemon = guest.start("run", poll_until_success="true", **QUICK)
+    until(lambda: guest.log().events("all deployments succeeded, polling stops"), "the daemon to go to sleep")
+    polls = endpoint.polls
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\necho done >> $WITNESS\n"), endpoint.script("more", "#!/bin/sh\n"))
+    time.sleep(0.6)  # three of the longest pauses
+
+    assert polls == endpoint.polls
+
+    daemon.send_signal(signal.SIGHUP)
+
+    until(lambda: len(endpoint.signals) == 2, "the second deployment after the wake-up")
+    daemon.send_signal(signal.SIGTERM)
+    assert 0 == daemon.wait(5)
