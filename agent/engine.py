@@ -292,7 +292,8 @@ class Engine:
 
     def _withdraw(self, deployments: Collection[Deployment], fresh: Collection[str]) -> None:
         """What the newest document no longer lists: its hook is cancelled, its outcome is never sent."""
-        for entry in withdrawn(deployments, dict(self.journal.entries()), fresh):
+        nameless = () if self.faults else ("",)  # a damaged record, or an old door's, has no source to wait for
+        for entry in withdrawn(deployments, dict(self.journal.entries()), {*fresh, *nameless}):
             if entry.progress == model.FINISHED:
                 self._supersede(entry)
             elif entry.key in self.running and entry.key not in self._cancelled:

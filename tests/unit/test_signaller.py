@@ -89,6 +89,15 @@ def test_a_huge_map_of_an_output_is_shortened_as_text_rather_than_lost() -> None
     assert told["map"].endswith('xxx"]}')
 
 
+def test_thousands_of_outputs_that_cannot_fit_are_a_failure_that_says_so() -> None:
+    body: JsonMap = {f"output-{number}": "x" * 100 for number in range(20_000)}
+
+    told = json.loads(encode({**body, "deploy_stdout": "", "deploy_stderr": "", "deploy_status_code": 0}))
+
+    assert 65 == told["deploy_status_code"]
+    assert "20000 outputs are too many" in told["deploy_stderr"]
+
+
 @given(LONG_TEXT, st.integers(0, 3000))
 def test_a_cut_text_is_its_head_a_note_and_its_tail(text: str, limit: int) -> None:
     kept = cut(text, limit)
