@@ -3,9 +3,9 @@
     PYTHON -I ansible_child.py DIRECTORY PROGRAM ARGUMENT...
 
 The ansible hook starts it with whatever Python has ansible-runner (3.9 or newer), so it stands alone: the agent is not
-importable here. ansible-runner's RunnerConfig prepares the environment in which ansible reports its events, its Runner
-reads them. The program itself is started here, because Runner.run mixes stdout and stderr in one terminal, sees an end
-only every 5 s, leaves the tasks behind when it is ended (ansible-runner #973), and writes the environment to disk.
+importable here. ansible-runner's display callback reports the events and its Runner reads them. The program itself is
+started here, because Runner.run mixes stdout and stderr in one terminal, sees an end only every 5 s, leaves the tasks
+behind when it is ended (ansible-runner #973), and writes the environment to disk.
 """
 
 from __future__ import annotations
@@ -17,14 +17,32 @@ import re
 import selectors
 import signal
 import sys
-from typing import Any, BinaryIO
+import time
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+if TYPE_CHECKING:  # an old Python only gets as far as main
+    from collections.abc import Callable
+
+    Take = Callable[[dict[str, Any]], Any]
 
 CHUNK = 1 << 16
 PROGRESS_MARK = b"\x1e"
 EVENT = re.compile(rb"\x1b\[K((?:[A-Za-z0-9+/=]+\x1b\[\d+D)+)\x1b\[K")
 EVENT_LONGEST = 4096
+UUID = re.compile(r"[0-9A-Za-z-]{1,64}")
 ENDS = {"runner_on_ok": "ok", "runner_on_failed": "failed", "runner_on_skipped": "skipped"}
 ENDS["runner_on_unreachable"] = "unreachable"
+IDENT = "run"
+DRAIN_S = 0.2  # how long a pipe that somebody else still writes to is read after the program's end
+
+
+class Program(NamedTuple):
+    """A started program and the pipes of its streams."""
+
+    pid: int
+    out: int
+    err: int
 
 
 class Report:
@@ -61,9 +79,9 @@ class Report:
 class Stream:
     """One stream of the program: text goes on unchanged, and the events in it to ansible-runner."""
 
-    def __init__(self, out: BinaryIO, runner: Any) -> None:
+    def __init__(self, out: BinaryIO, take: Take) -> None:
         self._out = out
-        self._runner = runner
+        self._take = take
         self._held = b""
 
     def feed(self, chunk: bytes) -> None:
@@ -92,8 +110,8 @@ class Stream:
             event = json.loads(base64.b64decode(encoded))
         except ValueError:
             return
-        if isinstance(event, dict) and "uuid" in event:
-            self._runner.event_callback({**event, "counter": 0})
+        if isinstance(event, dict) and UUID.fullmatch(str(event.get("uuid"))):  # it names a file
+            self._take({**event, "counter": 0})
 
 
 def _unfinished(data: bytes) -> int:
@@ -105,38 +123,67 @@ def _unfinished(data: bytes) -> int:
 
 
 def main(directory: str, argv: list[str]) -> int:
-    try:
-        from ansible_runner.config.runner import RunnerConfig  # noqa: PLC0415 - may be missing
-        from ansible_runner.runner import Runner  # noqa: PLC0415
-    except ImportError:
-        os.execve(argv[0], argv, os.environ)  # noqa: S606
-    config = RunnerConfig(private_data_dir=directory, playbook=argv[0], ident="run", fact_cache_type="", quiet=True)
-    config.prepare()
-    environment = dict(config.env)
-    if "ANSIBLE_HOST_KEY_CHECKING" not in os.environ:
-        environment.pop("ANSIBLE_HOST_KEY_CHECKING", None)  # ansible-runner would switch it off
+    found = find_spec("ansible_runner")
+    if not (found and found.submodule_search_locations and hasattr(os, "pidfd_open")):
+        os.execve(argv[0], argv, os.environ)  # noqa: S606 - the playbook, without events
+    artifacts = os.path.join(directory, "artifacts", IDENT)  # noqa: PTH118 - ansible-runner speaks text
+    os.makedirs(artifacts, 0o700)  # noqa: PTH103
+    program = start(argv, environment(found.submodule_search_locations[0], artifacts))
     report = Report(sys.stdout.buffer)
-    runner = Runner(config=config, event_handler=report.take)
-    status = follow(argv, environment, Stream(sys.stdout.buffer, runner), Stream(sys.stderr.buffer, runner))
+    take = reader(directory, report)
+    status = follow(program, Stream(sys.stdout.buffer, take), Stream(sys.stderr.buffer, take))
     if report.stats:
-        fd = os.open(os.path.join(directory, "stats.json"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # noqa: PTH118
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
+        path = os.path.join(directory, "stats.json")  # noqa: PTH118
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(report.stats, file)
     return status
 
 
-def follow(argv: list[str], environment: dict[str, str], out: Stream, err: Stream) -> int:
-    """Run the program to its end, whoever else may still hold its streams; its status as a shell would tell it."""
-    pipes = (os.pipe(), os.pipe())
-    actions = [(os.POSIX_SPAWN_DUP2, pipes[0][1], 1), (os.POSIX_SPAWN_DUP2, pipes[1][1], 2)]
-    pid = os.posix_spawn(argv[0], argv, environment, file_actions=actions, setsigdef=[signal.SIGPIPE])
-    streams = {pipes[0][0]: out, pipes[1][0]: err}
+def environment(package: str, artifacts: str) -> dict[str, str]:
+    """What RunnerConfig.prepare sets so that ansible reports events, without waiting for its import.
+
+    It also switches the check of host keys off, which is not ours to do.
+    """
+    plugins = [os.environ.get("ANSIBLE_CALLBACK_PLUGINS", ""), f"{package}/display_callback/callback"]
+    shown = os.environ.get("ANSIBLE_STDOUT_CALLBACK")
+    return {
+        **os.environ,
+        **({"ORIGINAL_STDOUT_CALLBACK": shown} if shown else {}),
+        "ANSIBLE_CALLBACK_PLUGINS": ":".join(filter(None, plugins)),
+        "ANSIBLE_STDOUT_CALLBACK": "awx_display",
+        "AWX_ISOLATED_DATA_DIR": artifacts,
+    }
+
+
+def reader(directory: str, report: Report) -> Take:
+    """ansible-runner's reader of events. Its import takes 60 ms, in which ansible is still starting."""
+    try:
+        from ansible_runner.config.runner import RunnerConfig  # noqa: PLC0415
+        from ansible_runner.runner import Runner  # noqa: PLC0415
+    except ImportError:  # half installed
+        return lambda _event: None
+    config = RunnerConfig(private_data_dir=directory, ident=IDENT)
+    take: Take = Runner(config=config, event_handler=report.take).event_callback
+    return take
+
+
+def start(argv: list[str], variables: dict[str, str]) -> Program:
+    out, err = os.pipe(), os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, out[1], 1), (os.POSIX_SPAWN_DUP2, err[1], 2)]
+    pid = os.posix_spawn(argv[0], argv, variables, file_actions=actions, setsigdef=[signal.SIGPIPE])
+    for writer in (out[1], err[1]):
+        os.close(writer)
+    return Program(pid, out[0], err[0])
+
+
+def follow(program: Program, out: Stream, err: Stream) -> int:
+    """Read the program's streams to its end, whoever else may still hold them; its status as a shell would tell it."""
+    streams = {program.out: out, program.err: err}
     with selectors.DefaultSelector() as selector:
-        for reader, writer in pipes:
-            os.close(writer)
-            os.set_blocking(reader, False)
-            selector.register(reader, selectors.EVENT_READ)
-        ended = os.pidfd_open(pid)
+        for pipe in streams:
+            os.set_blocking(pipe, False)
+            selector.register(pipe, selectors.EVENT_READ)
+        ended = os.pidfd_open(program.pid)
         selector.register(ended, selectors.EVENT_READ)
         running = True
         while running:
@@ -145,11 +192,12 @@ def follow(argv: list[str], environment: dict[str, str], out: Stream, err: Strea
                     running = False
                 elif not pump(key.fd, streams[key.fd]):
                     selector.unregister(key.fd)
-    for reader, stream in streams.items():
-        while pump(reader, stream):
+    deadline = time.monotonic() + DRAIN_S
+    for pipe, stream in streams.items():
+        while pump(pipe, stream) and time.monotonic() < deadline:
             pass
         stream.end()
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(program.pid, 0)[1])
     return status if status >= 0 else 128 - status
 
 
