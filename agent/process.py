@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 CHUNK = 1 << 18
+INTERRUPTED_GRACE_S = 2.0
 DRAIN_S = 0.2  # how long a pipe that someone else still holds is read after the program itself ended
 
 # What belongs to the agent's own service and must not leak into what it starts.
@@ -111,19 +112,25 @@ def run(
     become_subreaper()
     began = time.monotonic()
     before = set(descendants(os.getpid()))
-    child = subprocess.Popen(
-        argv,
-        env=dict(env),
-        cwd=cwd,
-        stdin=_readable(stdin),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        bufsize=0,
-    )
+    given = _readable(stdin)
+    try:
+        child = subprocess.Popen(
+            argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        )
+    except Interrupted:  # the program may run although nobody was told its id
+        end_tree(grace_s, spare=before)
+        raise
+    finally:
+        if given != subprocess.DEVNULL:
+            os.close(given)
     assert child.stdout is not None and child.stderr is not None
-    if child.stdin is not None:
-        child.stdin.close()
     kept = {child.stdout: Kept(keep_stdout or keep), child.stderr: Kept(keep)}
     try:
         timed_out = _follow(child, kept, began + timeout_s, tee)
@@ -185,15 +192,18 @@ def attend(
     """
     become_subreaper()
     before = set(descendants(os.getpid()))
-    child = subprocess.Popen(argv, env=dict(env), cwd=cwd, umask=umask, pass_fds=pass_fds)
+    child: subprocess.Popen[bytes] | None = None
     try:
+        child = subprocess.Popen(argv, env=dict(env), cwd=cwd, umask=umask, pass_fds=pass_fds)
         child.wait(None if deadline == float("inf") else max(deadline - time.monotonic(), 0.0))
     except subprocess.TimeoutExpired:
+        assert child is not None
         end_tree(grace_s, spare=before)
         return Ended(_status(child.wait()), timed_out=True)
-    except BaseException:
-        end_tree(grace_s, spare=before)
-        child.wait()
+    except BaseException:  # we are to end, perhaps before Popen could return: what runs may end itself first
+        end_tree(grace_s or INTERRUPTED_GRACE_S, spare=before)
+        if child:
+            child.wait()
         raise
     return Ended(_status(child.returncode))
 

@@ -89,6 +89,8 @@ def _child(templates: Sequence[Text], metadata: JsonMap, writing: int, timeout_s
         except ImportError:
             _say(writing, {"fault": "jinja2 3.1.6 or newer is missing; install os-deploy-agent[templates]"})
             return
+        for rehearsed in ("{{ 'x' | pprint }}", "{{ x }}", "{% x"):  # whatever is loaded late, nobody may not read
+            _answer(environment, Text("", rehearsed), {})
         _confine(timeout_s)
         for template in templates:
             _say(writing, _answer(environment, template, metadata))

@@ -206,5 +206,5 @@ def _append(path: Path, line: str) -> None:
         os.close(fd)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise Interrupted
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(number)

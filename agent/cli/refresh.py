@@ -33,13 +33,16 @@ Examples:
 
 
 def main(name: str, argv: list[str]) -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         return {"os-refresh-config": os_refresh_config, "dib-run-parts": dib_run_parts}[name](argv, os.environ)
-    except Interrupted:  # the scripts are ended by now; our caller shall see what ended us
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-        return 143
+    except Interrupted as exc:  # the scripts are ended by now; our caller shall see what ended us
+        number = exc.args[0]
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return 128 + int(number)
 
 
 # --------------------------------------------------------------------------------------- os-refresh-config
@@ -146,5 +149,5 @@ def _line(text: str) -> None:
     sys.stderr.flush()
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise Interrupted
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(number)
