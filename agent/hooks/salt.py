@@ -61,9 +61,19 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
 
 
 def _state(config: Json) -> str:
-    """The state file as text; JSON is YAML, but people read the file."""
+    """The state file as text; a map becomes YAML in its own order, which is the order of its states."""
     if not isinstance(config, (dict, list)) or not config:
         return model.as_text(config or "")
     import yaml  # noqa: PLC0415 - heavy
 
-    return yaml.safe_dump(config, default_flow_style=False)
+    class Dumper(yaml.SafeDumper):
+        """Leaves the quotes of Jinja inside a text as they are; doubled ones would be a syntax error there."""
+
+    def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        style = '"' if "'" in text and '"' not in text else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, represent)
+    return yaml.dump(
+        config, Dumper=Dumper, default_flow_style=False, sort_keys=False, allow_unicode=True, width=sys.maxsize
+    )
