@@ -11,23 +11,34 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from agent import model
 from agent.cli.main import given
-from agent.errors import AgentError, MetadataError, UsageError
+from agent.errors import MetadataError, UsageError
 from agent.hooks import workplace
 from agent.model import Deployment
 
 SHELL_CONFIG = "/var/run/heat-config/heat-config"
 
-# group -> module with sync(listed, place) -> what went wrong
+
+class Sync(NamedTuple):
+    """Who cleans up for a group: a module with sync(listed, place) -> what went wrong.
+
+    And the exit status while the list is missing, or does not parse: as the old scripts had them, because a status
+    other than 0 stops os-refresh-config. Nothing is touched then.
+    """
+
+    module: str
+    missing: int
+    unreadable: int
+
+
 GROUPS = {
-    "docker-cmd": "agent.hooks.docker_cmd",
-    "docker-compose": "agent.hooks.docker_compose",
-    "kubelet": "agent.hooks.kubelet",
+    "docker-cmd": Sync("agent.hooks.docker_cmd", missing=0, unreadable=0),
+    "docker-compose": Sync("agent.hooks.docker_compose", missing=1, unreadable=1),
+    "kubelet": Sync("agent.hooks.kubelet", missing=1, unreadable=0),
 }
-WITHOUT_A_FILE = frozenset({"docker-cmd"})
-"""Groups for which a file that is missing or does not parse means that there is nothing to do."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,41 +46,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Bring the guest in line with what is listed; 1 when that failed or nobody can say what is listed."""
+    """Bring the guest in line with what is listed. What went wrong is said; the group's hook will fail for it."""
     group = arguments.group
     if group not in GROUPS:
         raise UsageError(f"nothing to sync for group '{group}'; known are {', '.join(GROUPS)}")
     settings = given(arguments).settings()
-    file = os.environ.get("HEAT_SHELL_CONFIG")
+    named = os.environ.get("HEAT_SHELL_CONFIG")
+    file = Path(named) if named else settings.path(SHELL_CONFIG)
     try:
-        listed = read(Path(file) if file else settings.path(SHELL_CONFIG))
-    except AgentError as exc:
-        print(f"agent sync {group}: {exc}", file=sys.stderr)
-        return 0 if group in WITHOUT_A_FILE else 1
+        listed = parse(file.read_bytes(), file)
+    except OSError as exc:
+        say(group, f"no config file {file}: {exc.strerror}; os-apply-config renders it")
+        return GROUPS[group].missing
+    except MetadataError as exc:
+        say(group, str(exc))
+        return GROUPS[group].unreadable
     if listed is None:
         return 0
     place = workplace.workplace(model.parse_deployment({}), group, settings, os.environ)
-    problems: list[str] = import_module(GROUPS[group]).sync(listed, place)
+    problems: list[str] = import_module(GROUPS[group].module).sync(listed, place)
     for problem in problems:
-        print(f"agent sync {group}: {problem}", file=sys.stderr)
+        say(group, problem)
     return 0
 
 
-def read(path: Path) -> tuple[Deployment, ...] | None:
-    """What the rendered list holds, None while it is empty. Raises MetadataError when nobody can say.
+def parse(data: bytes, file: Path) -> tuple[Deployment, ...] | None:
+    """What the rendered list holds, None while it is empty. Raises MetadataError.
 
     An empty file is one whose metadata has not come yet; a guest without deployments is rendered as [].
     """
-    try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise MetadataError(f"no config file {path}: {exc.strerror}; os-apply-config renders it") from exc
-    if not data.strip():
-        return None
-    listed = model.decode(data, str(path))
+    listed = model.decode(data, str(file)) if data.strip() else None
     if listed is None:
         return None
     parsed = model.parse_deployments(model.document("heat-config", {"deployments": listed}))
     if parsed.problems:
-        raise MetadataError(f"reading {path}: {'; '.join(parsed.problems)}")
+        raise MetadataError(f"reading {file}: {'; '.join(parsed.problems)}")
     return parsed.deployments
+
+
+def say(group: str, text: str) -> None:
+    print(f"agent sync {group}: {text}", file=sys.stderr)

@@ -85,7 +85,7 @@ class Guest:
 
     def sync(self, group: str, *listed: dict[str, Any]) -> str:
         """What `agent sync` says while these are listed."""
-        (self.root / "heat-config").write_text(json.dumps(listed))
+        (self.root / "heat-config").write_text(json.dumps(listed))  # unless the guest's environment names another
         done = subprocess.run(
             self.command("sync", group), env=self.environment, capture_output=True, text=True, timeout=LONGEST_S
         )

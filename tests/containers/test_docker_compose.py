@@ -1,6 +1,7 @@
 """`agent hook docker-compose` and its sync: docker-compose, or docker's plugin, with real containers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ PLUGIN = """#!/bin/sh
 # docker with its compose plugin, which Debian 12 does not ship: the same program by another name.
 [ "$1" = compose ] || exit 64
 shift
-[ "$1" != version ] || exec echo "Docker Compose version v2"
-exec docker-compose "$@"
+if [ "$1" = version ]; then echo "Docker Compose version v2"; else exec {compose} "$@"; fi
 """
 
 
@@ -98,14 +98,12 @@ def test_a_file_that_compose_does_not_take_is_told(here: Guest, docker: Engine) 
 
 
 def test_the_plugin_serves_where_docker_compose_is_not(here: Guest, docker: Engine, tmp_path: Path) -> None:
-    fake = tmp_path / "docker"
-    fake.write_text(PLUGIN)
-    fake.chmod(0o755)
     only = tmp_path / "only"
     only.mkdir()
-    (only / "python3").symlink_to("/usr/bin/python3")
-    hidden = here.with_variables(PATH=str(only), HEAT_DOCKER_CMD=str(fake))
-    (tmp_path / "docker").write_text(PLUGIN.replace("exec docker-compose", "exec /usr/bin/docker-compose"))
+    (only / "python3").symlink_to("/usr/bin/python3")  # what docker-compose itself is written in
+    (only / "docker").write_text(PLUGIN.format(compose=shutil.which("docker-compose")))
+    (only / "docker").chmod(0o755)
+    hidden = here.with_variables(PATH=str(only))
 
     reply = hidden.hook(deployment("docker-compose", VERSION_3))
 

@@ -102,7 +102,7 @@ def test_sync_keeps_the_manifests_while_nobody_can_say_what_is_listed(here: Gues
     here.sync("kubelet", pod())
     (here.root / "unreadable").write_text(text)
 
-    here.with_variables(HEAT_SHELL_CONFIG=str(here.root / "unreadable")).hook(pod())
+    here.with_variables(HEAT_SHELL_CONFIG=str(here.root / "unreadable")).sync("kubelet")
 
     assert [f"{ID}.json"] == [path.name for path in (here.root / "manifests").iterdir()]
 
