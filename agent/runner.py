@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from agent import hooks, log, model, process, state
 from agent.errors import StateError
-from agent.hooks import workplace
+from agent.hooks import script, workplace  # noqa: F401 - the usual hook, loaded once here instead of in each child
 from agent.model import Deployment, Outcome
 from agent.settings import Settings
 from agent.state import Journal, Lock
