@@ -34,12 +34,16 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         deployment = replace(model.parse_deployment({"id": "by-hand", **raw}), group=arguments.group)
         live = sys.stderr.buffer.write if sys.stderr.isatty() else None
-        outcome = runner.answer(deployment, settings, os.environ, live, built_in_first=True)
+        try:
+            outcome = runner.answer(deployment, settings, os.environ, live, built_in_first=True)
+        except process.Interrupted:
+            outcome = Outcome(model.STATUS_INTERRUPTED, "", "interrupted: this hook was told to end by SIGTERM\n")
     json.dump(outcome.body(), sys.stdout)
     print(flush=True)
     return 0
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End the tool and all it started before we go."""
+    """End the tool and all it started before we answer; once is enough."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise process.Interrupted

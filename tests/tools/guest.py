@@ -68,12 +68,13 @@ class Guest:
         return running
 
     def cancel(self, group: str, deployment: dict[str, Any]) -> int:
-        """Start a config that hangs, end it by SIGTERM once it does; the exit status."""
+        """Start a config that hangs, end it by SIGTERM once it does; the status in the reply."""
         running = self.start(group, deployment)
         assert within(60, self.began.exists), "the tool did not get as far as to hang"
         running.terminate()
-        running.communicate(timeout=30)
-        return running.returncode
+        out, err = running.communicate(timeout=30)
+        assert (0, b"") == (running.returncode, err)
+        return json.loads(out)["deploy_status_code"]
 
     def once(self, *deployments: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """`agent --once` with a local document: its exit status, and the outcomes by id."""

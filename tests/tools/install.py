@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import cache
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -37,11 +38,11 @@ def puppet() -> str | None:
 
 def install() -> list[str]:
     """Install whatever is missing, each in three tries; what could not be."""
-    wanted = {name: install_environment for name in PROGRAMS} | {"puppet": install_puppet}
+    wanted = dict.fromkeys(PROGRAMS, install_environment) | {"puppet": install_puppet}
     return [name for name, how in wanted.items() if not any(attempt(name, how, number) for number in range(TRIES))]
 
 
-def attempt(name: str, how, number: int) -> bool:
+def attempt(name: str, how: Callable[[str], str], number: int) -> bool:
     if number:
         say(f"{name}: try {number + 1} of {TRIES} in {PAUSE_S} s")
         time.sleep(PAUSE_S)

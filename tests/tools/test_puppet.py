@@ -51,7 +51,7 @@ def test_a_hanging_manifest_is_ended_with_all_it_started(guest: Guest) -> None:
 
 
 def test_a_cancelled_manifest_is_ended_with_all_it_started(guest: Guest) -> None:
-    assert 0 != guest.cancel("puppet", deployment(hanging(guest)))
+    assert 130 == guest.cancel("puppet", deployment(hanging(guest)))
 
 
 def test_inputs_of_every_type_arrive_as_facts(guest: Guest) -> None:

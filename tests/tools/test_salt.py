@@ -73,7 +73,7 @@ def test_a_hanging_state_is_ended_with_all_it_started(guest: Guest) -> None:
 
 
 def test_a_cancelled_state_is_ended_with_all_it_started(guest: Guest) -> None:
-    assert 0 != guest.cancel("salt", deployment(states(hang=("cmd.run", {"name": guest.hanging}))))
+    assert 130 == guest.cancel("salt", deployment(states(hang=("cmd.run", {"name": guest.hanging}))))
 
 
 def test_inputs_of_every_type_arrive_typed(guest: Guest) -> None:
