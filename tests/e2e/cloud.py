@@ -1,6 +1,7 @@
 """The owner's side of the cloud: stacks over plain HTTP, every wait with a bound."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 POLL_S = 0.25
 WAIT_S = 60.0
 REQUEST_S = 30.0
+BUSY_S = 10.0
 
 Value = TypeVar("Value")
 Facts = Mapping[str, Any]  # one of Heat's JSON objects, as it came
@@ -83,12 +85,22 @@ class Heat:
         self.call("PUT", stack.path, declared(template, parameters))
 
     def delete(self, stack: Stack) -> None:
-        """Ask for the deletion; a stack that is gone is no fault."""
-        try:
-            self.call("DELETE", stack.path)
-        except requests.HTTPError as exc:
-            if exc.response is None or exc.response.status_code != 404:
-                raise
+        """Ask for the deletion; a stack that is gone is no fault. A 5xx is asked again: that does no harm."""
+
+        def taken() -> bool:
+            try:
+                self.call("DELETE", stack.path)
+            except requests.HTTPError as exc:
+                status = exc.response.status_code if exc.response is not None else 0
+                if status == 404:
+                    return True
+                if status < 500:
+                    raise
+                print(exc, file=sys.stderr)
+                return False
+            return True
+
+        eventually(taken, f"the deletion of {stack.name} to be taken", BUSY_S)
 
     # ---- looking at stacks
 
