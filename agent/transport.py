@@ -166,9 +166,7 @@ class Client:
 
         Nor would it do any good: cookies, .netrc passwords and a CURL_CA_BUNDLE that overrides verify.
         """
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415
-
-        self._adapter = HTTPAdapter(max_retries=0)
+        self._adapter = _adapter()
         return self._adapter
 
     def _proxies(self, url: str) -> dict[str, str]:
@@ -180,6 +178,19 @@ class Client:
 
             self._routes[origin] = dict(get_environ_proxies(url))
         return self._routes[origin]
+
+
+def _adapter() -> HTTPAdapter:
+    """An adapter without retries that keeps the brackets of IPv6 hosts, by which urllib3 knows that a zone follows."""
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+    class Adapter(HTTPAdapter):
+        def build_connection_pool_key_attributes(self, *arguments: Any, **named: Any) -> Any:
+            host, pool = super().build_connection_pool_key_attributes(*arguments, **named)
+            bare = str(host["host"])
+            return ({**host, "host": f"[{bare}]"} if ":" in bare else host), pool
+
+    return Adapter(max_retries=0)
 
 
 def judge(shown: str, response: Response) -> Response:

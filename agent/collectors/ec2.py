@@ -6,7 +6,9 @@ Asked again at each poll of this source, which come seldom (`ec2.polling_interva
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
+from typing import TypeAlias
 from urllib.parse import quote, urlsplit
 
 from agent import model
@@ -15,6 +17,8 @@ from agent.identity import Tokens
 from agent.model import Document, JsonMap
 from agent.settings import Settings
 from agent.transport import Client, show
+
+Spend: TypeAlias = Callable[[str], None]
 
 _DEPTH = 8
 _REQUESTS = 500
@@ -34,7 +38,7 @@ def collect(
     faults: list[AgentError] = []
     for url in sorted(addresses, key=lambda url: url != known):
         try:
-            content = _directory(client, f"{url}/", iter(range(_REQUESTS)))
+            content = _directory(client, f"{url}/", _budget(client.limits.total_s))
         except (Unavailable, Refused) as exc:
             faults.append(exc)
             continue
@@ -45,7 +49,7 @@ def collect(
 
 
 def _zoned(url: str) -> list[str]:
-    """The URL, or one for each interface when its host is an IPv6 link-local address without one (RFC 6874)."""
+    """The URL, or one for each interface when its host is an IPv6 link-local address, valid on each (RFC 6874)."""
     host = urlsplit(url).hostname or ""
     if not host.startswith("fe80:") or "%" in host:
         return [url]
@@ -53,26 +57,38 @@ def _zoned(url: str) -> list[str]:
     return [url.replace("]", f"%25{quote(name, safe='')}]", 1) for name in names[:_INTERFACES]]
 
 
-def _directory(client: Client, url: str, left: Iterator[int], depth: int = 0) -> JsonMap:
+def _budget(seconds: float) -> Spend:
+    """To be called before each request: the whole tree has the time of one answer that is slow, and a size."""
+    end, left = time.monotonic() + seconds, iter(range(_REQUESTS))
+
+    def spend(url: str) -> None:
+        if next(left, None) is None:
+            raise MetadataError(f"reading {show(url)}: more than {_REQUESTS} entries; is it the metadata service?")
+        if time.monotonic() > end:
+            raise Unavailable(f"reading {show(url)}: the tree was not read within {seconds:.0f} s; see total_timeout")
+
+    return spend
+
+
+def _directory(client: Client, url: str, spend: Spend, depth: int = 0) -> JsonMap:
     """Names that end with "/" are directories; "0=my-key" is a directory named 0 (only keys are listed so)."""
     if depth > _DEPTH:
         raise MetadataError(f"reading {show(url)}: nested deeper than {_DEPTH} levels")
     content: JsonMap = {}
-    for line in _get(client, url, left).splitlines():
+    for line in _get(client, url, spend).splitlines():
         name = line.strip()
         key, is_pair, _ = name.partition("=")
         if is_pair:
             name = f"{key}/"
         if name.endswith("/") and name != "/":
-            content[name[:-1]] = _directory(client, f"{url}{quote(name[:-1], safe='')}/", left, depth + 1)
+            content[name[:-1]] = _directory(client, f"{url}{quote(name[:-1], safe='')}/", spend, depth + 1)
         elif name:
-            content[name] = _get(client, url + quote(name, safe=""), left)
+            content[name] = _get(client, url + quote(name, safe=""), spend)
     return content
 
 
-def _get(client: Client, url: str, left: Iterator[int]) -> str:
-    if next(left, None) is None:
-        raise MetadataError(f"reading {show(url)}: more than {_REQUESTS} entries; is it the metadata service?")
+def _get(client: Client, url: str, spend: Spend) -> str:
+    spend(url)
     response = client.request("GET", url, headers=_host(url))
     if response.status != 200:
         raise Unavailable(f"GET {show(url)}: answered {response.status}, 200 is wanted")
