@@ -1,0 +1,55 @@
+"""Every recorded case of the old tools, through our own doors under their old names."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[1]
+
+# suite -> the runner's arguments; {agent} is the program, {doors} the directory of the old names
+SUITES = {
+    "hooks": [
+        *("--cases", "cases", "--hook-template", "{agent} hook {{group}}", "--sync-template", "{agent} sync {{group}}"),
+        *("--dispatch", "{doors}/heat-config", "--notify", "{doors}/heat-config-notify"),
+    ],
+    "trio": ["--bin", "{doors}", "-j", "2", "cases", "defects"],
+}
+FAILED = re.compile(r"^FAIL\s+(\S+)", re.MULTILINE)
+PASSED = re.compile(r"^(?:total: )?(\d+) (?:ok|of \d+ passed)", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The program as a package would install it, and the doors that it makes itself."""
+    directory = tmp_path_factory.mktemp("installed")
+    agent, doors = directory / "agent", directory / "doors"
+    agent.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(CHECKOUT)!r})\n"
+        "from agent.cli.main import entry\nentry()\n"
+    )
+    agent.chmod(0o755)
+    subprocess.run([agent, "doors", "install", doors], check=True, timeout=30)
+    return {"agent": agent, "doors": doors}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_recorded_case_passes(suite: str, installed: dict[str, Path]) -> None:
+    arguments = [argument.format(**installed) for argument in SUITES[suite]]
+
+    done = subprocess.run(
+        [sys.executable, "run_cases.py", *arguments],
+        cwd=HERE / suite,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=800,
+    )
+
+    assert [] == FAILED.findall(done.stdout), done.stdout[-4000:]
+    assert PASSED.search(done.stdout), f"nothing was run: {done.stdout[-500:]}{done.stderr[-500:]}"
+    assert 0 == done.returncode, done.stderr[-2000:]
