@@ -45,7 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
 def our_program() -> Path:
     """The program that is running, as an absolute path that a link can name."""
     called = Path(sys.argv[0]).absolute()
-    return called.resolve() if called.is_symlink() else called
+    program = called.resolve() if called.is_symlink() else called
+    if not os.access(program, os.X_OK):
+        raise UsageError(f"links need a program to name, {program} is none; call the agent by its installed name")
+    return program
 
 
 def _is_ours(path: Path, program: Path) -> bool:
