@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -16,50 +16,50 @@ from benchmarks.server import Endpoint
 
 @dataclass(frozen=True)
 class Floor:
-    """Seconds for one deployment: its process, its durable writes, its signal."""
+    """Seconds for one deployment: its process, its durable writes, its signal; and all three when undisturbed."""
 
     process_s: float
     writes_s: float
     signal_s: float
+    quiet_s: float
 
     @property
     def total_s(self) -> float:
         return self.process_s + self.writes_s + self.signal_s
 
 
-def measure(place: Path, endpoint: Endpoint, sizes: Sequence[int], *, rounds: int, loops: int) -> Floor:
-    """The best of `rounds` means over `loops` deployments; `sizes` are the bytes of each durable write."""
+def measure(place: Path, endpoint: Endpoint, sizes: Sequence[int], *, loops: int) -> Floor:
+    """The means over `loops` deployments; `sizes` are the bytes of each durable write."""
     script = place / "script"
     script.write_text(TRIVIAL)
     script.chmod(0o700)
     connection = HTTPConnection("127.0.0.1", endpoint.port, timeout=10)
-    numbers = itertools.count()
     directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    laps = []
     try:
-        return Floor(
-            _best(lambda: _process(script), rounds, loops),
-            _best(lambda: _writes(directory, sizes, next(numbers)), rounds, loops),
-            _best(lambda: _signal(connection), rounds, loops),
-        )
+        for number in range(loops):
+            marks = [time.perf_counter()]
+            _process(script)
+            marks.append(time.perf_counter())
+            _writes(directory, sizes, number)
+            marks.append(time.perf_counter())
+            _signal(connection)
+            marks.append(time.perf_counter())
+            laps.append([after - before for before, after in itertools.pairwise(marks)])
     finally:
         os.close(directory)
         connection.close()
+    process_s, writes_s, signal_s = (sum(parts) / loops for parts in zip(*laps, strict=True))
+    return Floor(process_s, writes_s, signal_s, quiet([sum(lap) for lap in laps]))
 
 
 def best(floors: Sequence[Floor]) -> Floor:
-    return Floor(
-        min(f.process_s for f in floors), min(f.writes_s for f in floors), min(f.signal_s for f in floors)
-    )
+    return min(floors, key=lambda floor: floor.total_s)
 
 
-def _best(action: Callable[[], None], rounds: int, loops: int) -> float:
-    means = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        for _ in range(loops):
-            action()
-        means.append((time.perf_counter() - began) / loops)
-    return min(means)
+def quiet(seconds: Sequence[float]) -> float:
+    """The time that a tenth of them stay below: what it takes while nobody else is using the machine."""
+    return sorted(seconds)[len(seconds) // 10]
 
 
 def _process(script: Path) -> None:

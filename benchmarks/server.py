@@ -1,6 +1,6 @@
 """A metadata URL and a signal endpoint on loopback, in a process of its own so that it shares no lock with a client.
 
-GET /metadata serves the file named on the command line (with an ETag), POST /signal/… counts, GET /counts tells.
+GET /metadata serves the file named on the command line (with an ETag), POST /signal/… is noted, GET /told tells.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -37,11 +39,19 @@ class Endpoint:
 
     def counts(self) -> tuple[int, int]:
         """How often the metadata was asked for, and how many signals came, since the start."""
+        polls, arrivals = self._told()
+        return polls, len(arrivals)
+
+    def arrivals(self) -> list[float]:
+        """When each signal came, in seconds of the monotonic clock."""
+        return self._told()[1]
+
+    def _told(self) -> tuple[int, list[float]]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("GET", "/counts")
-        polls, signals = json.loads(connection.getresponse().read())
+        connection.request("GET", "/told")
+        polls, arrivals = json.loads(connection.getresponse().read())
         connection.close()
-        return polls, signals
+        return polls, arrivals
 
 
 @contextmanager
@@ -61,11 +71,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     file: Path
     polls = 0
-    signals = 0
+    arrivals: ClassVar[list[float]] = []
 
     def do_GET(self) -> None:
-        if self.path == "/counts":
-            self._answer(200, json.dumps([_Handler.polls, _Handler.signals]).encode())
+        if self.path == "/told":
+            self._answer(200, json.dumps([_Handler.polls, _Handler.arrivals]).encode())
             return
         _Handler.polls += 1
         body = self.file.read_bytes()
@@ -78,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        _Handler.signals += 1
+        _Handler.arrivals.append(time.monotonic())
         self._answer(200, b"")
 
     def _answer(self, status: int, body: bytes, tag: str = "") -> None:
