@@ -29,11 +29,13 @@ print("INFO: Chef Infra Client Run complete", flush=True)
 
 @pytest.fixture
 def guest(guest: Guest, tmp_path: Path) -> Guest:
-    stand_in = tmp_path / "bin/chef-client"
-    stand_in.parent.mkdir()
-    stand_in.write_text(CHEF_CLIENT.format(python=sys.executable))
-    stand_in.chmod(0o755)
-    guest.environment["PATH"] = f"{stand_in.parent}:{guest.environment['PATH']}"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    hostname = "#!/bin/sh\necho guest.example.test\n"
+    for name, text in {"chef-client": CHEF_CLIENT.format(python=sys.executable), "hostname": hostname}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    guest.environment["PATH"] = f"{programs}:{guest.environment['PATH']}"
     return guest
 
 
