@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import process
 from tests.apply.conftest import Door, script
 
 jinja2 = pytest.importorskip("jinja2")
@@ -185,7 +186,7 @@ def test_sigterm_ends_a_template_that_hangs_and_leaves_nothing(tmp_path: Path, d
     running.terminate()
 
     assert -signal.SIGTERM == running.wait(20)
-    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+    assert not process.parent_of(int((tmp_path / "pid").read_text()))
     assert not (tmp_path / "out").exists()
 
 
