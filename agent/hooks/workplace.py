@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Mapping
@@ -115,13 +116,13 @@ def interpreter(program: str) -> str:
     try:
         with Path(program).open("rb") as file:
             first, second = (file.readline(4096).decode("utf-8", "replace") for _ in range(2))
-    except OSError:
+        words = first.removeprefix("#!").split() if first.startswith("#!") else []
+        if words and Path(words[0]).name == "env":
+            words = [found for word in words[1:] if not word.startswith("-") and (found := shutil.which(word))]
+        if words and Path(words[0]).name == "sh" and second.startswith("'''exec'"):  # pip, below a long path
+            words = shlex.split(second)[1:]
+    except (OSError, ValueError):  # it cannot be read, or its quotes do not close
         return ""
-    words = first.removeprefix("#!").split() if first.startswith("#!") else []
-    if words and Path(words[0]).name == "env":
-        words = [found for word in words[1:] if not word.startswith("-") and (found := shutil.which(word))]
-    if words and Path(words[0]).name == "sh" and second.startswith("'''exec'"):  # pip, below a long path
-        words = [word.strip("\"'") for word in second.split()[1:]]
     return words[0] if words and "python" in Path(words[0]).name and os.access(words[0], os.X_OK) else ""
 
 
