@@ -80,6 +80,15 @@ class Finished:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a program runs as: all its user ids, all its group ids, and nothing but these further groups."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
 class Interrupted(BaseException):
     """SIGTERM or SIGINT reached a process that runs a program: the tree is ended and this goes on up."""
 
@@ -102,6 +111,7 @@ def run(
     keep: int = 450_000,
     keep_stdout: int | None = None,
     tee: Tee | None = None,
+    identity: Identity | None = None,
 ) -> Finished:
     """Run a program to its end, or to the end of its time together with all its descendants.
 
@@ -123,6 +133,9 @@ def run(
             stderr=subprocess.PIPE,
             start_new_session=True,
             bufsize=0,
+            user=identity.uid if identity else None,
+            group=identity.gid if identity else None,
+            extra_groups=list(identity.groups) if identity else None,
         )
     except Interrupted:  # the program may run although nobody was told its id
         end_tree(grace_s, spare=before)
