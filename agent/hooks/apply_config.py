@@ -1,7 +1,7 @@
 """Group `apply-config`: os-apply-config renders the guest's templates once more.
 
 The contract is heat-agents' hook-apply-config.py: the deployment says when, not what. All merged metadata is applied,
-so config and inputs are not looked at.
+so config and inputs are not looked at. Without an os-apply-config of the guest the agent's own does it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ VARIABLE = "HEAT_APPLY_CONFIG_CMD"
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     argv = workplace.command(place, VARIABLE, "os-apply-config")
+    if not argv and not place.environ.get(VARIABLE):
+        argv = workplace.own(place, "os-apply-config")
     if not argv:
         advice = f"os-apply-config is not on PATH; install it, or name it in {VARIABLE}"
         return workplace.missing_tool(place, deployment, VARIABLE, advice)

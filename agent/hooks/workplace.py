@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,10 @@ from agent.settings import Settings
 RUN_MARK = "OS_DEPLOY_AGENT_RUN"
 """Environment variable by which everything that a hook started can be found after its runner was killed."""
 
+OWN = """import sys
+sys.path[:0] = sys.argv[1:2]
+from agent.cli import main
+sys.exit(main.main(sys.argv[3:], sys.argv[2]))"""
 OUTPUT_FILE_LIMIT = 1 << 20
 REPLY_LIMIT = 16 << 20
 
@@ -86,6 +91,11 @@ def command(place: Workplace, variable: str, *names: str) -> list[str]:
         if argv and (found := shutil.which(argv[0], path=path)):
             return [os.path.abspath(found), *argv[1:]]  # noqa: PTH100 - the name matters, a link stays one
     return []
+
+
+def own(place: Workplace, name: str) -> list[str]:
+    """How to call our own door of an old command; empty below another root, which the old commands know nothing of."""
+    return [sys.executable, "-I", "-c", OWN, str(Path(__file__).parents[2]), name] if place.root == Path("/") else []
 
 
 def missing_tool(place: Workplace, deployment: Deployment, variable: str, advice: str) -> Outcome:
@@ -263,12 +273,11 @@ def run(
 
 def run_tool(place: Workplace, deployment: Deployment, argv: list[str], cwd: Path = Path("/")) -> Outcome:
     """Run a tool that knows nothing of outputs; its status and streams are the outcome."""
-    what = Path(argv[0]).name
     try:
         finished = run(place, deployment, argv, variables={}, cwd=cwd)
     except OSError as exc:
         return not_started(deployment, argv[0], exc)
-    return outcome(place, replace(deployment, outputs=()), finished, what)
+    return outcome(place, replace(deployment, outputs=()), finished, deployment.group)
 
 
 def not_started(deployment: Deployment, program: str, exc: OSError) -> Outcome:
