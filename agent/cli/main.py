@@ -11,10 +11,13 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import __version__, log
 from agent.errors import AgentError
-from agent.settings import FIELDS, Given, flag_of, read_files
+
+if TYPE_CHECKING:
+    from agent.settings import Given
 
 # name -> (module with add_arguments(parser) and run(arguments) -> exit status, what it does)
 COMMANDS = {
@@ -105,6 +108,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _add_common(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
     """Arguments that every command takes; on a subcommand they only count when given, and `agent --help` tells them."""
+    from agent.settings import FIELDS, flag_of  # noqa: PLC0415 - 20 ms that most doors do without
+
     absent = argparse.SUPPRESS
 
     def default(value: object) -> object:
@@ -133,6 +138,8 @@ def _shown(value: object) -> str:
 
 def given(arguments: argparse.Namespace) -> Given:
     """What the settings are made of, from the command line, the environment and the files."""
+    from agent.settings import Given, read_files  # noqa: PLC0415 - as above
+
     prefix = "setting "
     flags = {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
     root = arguments.root.absolute()
