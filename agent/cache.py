@@ -164,10 +164,10 @@ class Cache:
     def gone(self, items: Iterable[Item], answered: Collection[str], keys_of: KeysOf) -> frozenset[str]:
         """Files of an earlier round that the sources which answered no longer list."""
         listed = {source: self._deployments(source, ".json.last", keys_of) for source in LISTING}
-        gone = {file for source in answered for file in listed.get(source, ())}
+        before = {source: self._deployments(source, ".json", keys_of) for source in LISTING}
+        gone = {file for said in (listed, before) for source in answered for file in said.get(source, ())}
         if "local" in answered:
-            others = {file for source in LISTING for file in self._deployments(source, ".json", keys_of)}
-            gone |= self._committed() - others - set(OWN)
+            gone |= self._committed() - {file for files in before.values() for file in files} - set(OWN)
         kept = {file for source in LISTING if source not in answered for file in listed[source]}
         gone -= kept | {item.file for item in items}
         return frozenset(file for file in gone if self.path(file).exists())

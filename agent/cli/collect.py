@@ -29,6 +29,8 @@ from agent.model import Document
 from agent.settings import Settings
 from agent.transport import Client, Limits
 
+SLOW = 3.0  # how many times as long as it took to fail a source is left alone: the others wait for it meanwhile
+
 
 def main(_name: str, argv: list[str]) -> int:
     """Print what the sources say, or run the command: once, or until SIGTERM."""
@@ -100,7 +102,8 @@ class Sources:
     def ask(self, name: str, previous: tuple[Document, ...] = ()) -> tuple[Item, ...] | None:
         """What one source says, None when it does not answer; `previous` is what it said before this process began."""
         settings, source = self.options.settings, self._source(name)
-        if time.monotonic() < source.not_before:
+        began = time.monotonic()
+        if began < source.not_before:
             return None
         if not COLLECTORS[name].configured(settings):
             self._complain(name, "not configured")
@@ -112,7 +115,8 @@ class Sources:
                 source.documents = self._documents(name, settings, source, source.documents or previous)
                 found = cache.taken_apart(name, source.documents[0].content, self.options.keys_of(name))
         except AgentError as exc:
-            source.not_before = time.monotonic() + getattr(exc, "retry_after_s", 0.0)
+            now = time.monotonic()
+            source.not_before = now + max(getattr(exc, "retry_after_s", 0.0), SLOW * (now - began))
             self._complain(name, str(exc))
             return None
         log.debug(f"source [{name}] answered", items=len(found))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -53,8 +54,15 @@ def _zoned(url: str) -> list[str]:
     host = urlsplit(url).hostname or ""
     if not host.startswith("fe80:") or "%" in host:
         return [url]
-    names = [name for _, name in socket.if_nameindex() if name != "lo"]
+    names = [name for _, name in socket.if_nameindex() if name != "lo" and _is_up(name)]
     return [url.replace("]", f"%25{quote(name, safe='')}]", 1) for name in names[:_INTERFACES]]
+
+
+def _is_up(interface: str) -> bool:
+    try:
+        return Path(f"/sys/class/net/{interface}/operstate").read_text("ascii").strip() in ("up", "unknown")
+    except OSError:  # without /sys each may be
+        return True
 
 
 def _budget(seconds: float) -> Spend:
