@@ -107,8 +107,8 @@ def install(placements: Iterable[Placement]) -> tuple[Change, ...]:
         for parent in parents:
             _sync(parent)
         undo.pop_all()
-    for backup in kept:
-        _quietly(backup.unlink, backup) if backup else None
+    for backup in filter(None, kept):
+        _quietly(backup.unlink, backup)
     return changes
 
 
