@@ -18,9 +18,10 @@ from types import FrameType
 
 from agent import log
 from agent.engine import Answer, Engine
-from agent.errors import StateError
+from agent.errors import Refused, StateError
 from agent.settings import Settings
 
+REFUSED_SLOWER = 10.0  # times the longest pause, for a source that refuses
 LOOK_S = 1.0  # how often the lock of a runner without a pidfd is looked at
 STATE_PAUSE_S = 10.0  # between two tries when our own disk fails
 
@@ -37,6 +38,8 @@ class Pace:
 
     def plan_next(self, answer: Answer, now: float, bounds: tuple[float, float], jitter: Jitter) -> None:
         shortest, longest = bounds
+        if isinstance(answer.fault, Refused):  # it understood us and said no: no hurry to hear that again
+            longest *= REFUSED_SLOWER
         self.pause_s = shortest if answer.changed else min(max(self.pause_s * 2, shortest), longest)
         asked_s = getattr(answer.fault, "retry_after_s", 0.0)  # by a server that asks everybody: no two come together
         self.due = now + (asked_s + jitter(0.0, self.pause_s) if asked_s else jitter(self.pause_s / 2, self.pause_s))
@@ -96,8 +99,8 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
             except StateError as exc:
                 log.error("state cannot be kept, no deployment is begun", reason=str(exc))
                 start_at = time.time() + STATE_PAUSE_S
+        log.info("stopped", running=len(engine.running))
         engine.stop_all()
-    log.info("stopped", running=len(engine.running))
     return 0
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 
 from agent import hooks, log, merge, model, runner, signaller, state
 from agent.collectors import COLLECTORS
-from agent.errors import AgentError, MetadataError, Refused, SettingsError, StateError, Unavailable
+from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, StateError, Unavailable
 from agent.identity import Tokens
-from agent.model import Deployment, Document, Entry, Parsed
+from agent.model import Deployment, Document, Entry, JsonMap, Parsed
 from agent.plan import Hold, Run, Signal, plan, unique, withdrawn
 from agent.runner import Running
 from agent.settings import Given, Settings
@@ -29,6 +29,7 @@ from agent.transport import Client, Limits
 
 OVERLAY = "os-collect-config"
 FIRST_RETRY_S = 1.0
+GONE_AFTER = 2  # answers in a row that the stack does not exist, before its deployments count as withdrawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class Engine:
         self._queue: deque[Deployment] = deque()
         self._listed: dict[str, Deployment] = {}
         self._cancelled: set[str] = set()
+        self._taken: list[str] = []
+        self._gone: dict[str, int] = {}
         self._noted: frozenset[str] | None = None
         self._clock = clock
         self._jitter = jitter
@@ -126,7 +129,19 @@ class Engine:
         return self.given.settings().collectors
 
     def advance(self) -> None:
-        """Start what waits in the queue while there is room."""
+        """Start what waits in the queue while there is room, then record what endpoints took.
+
+        In this order, because a durable write takes as long as a short hook. A crash between the two costs a repeated
+        signal, as a crash right after the endpoint's answer does: the document is looked at first, and Heat ignores it.
+        """
+        try:
+            self._start()
+        finally:
+            taken, self._taken = self._taken, []
+            for key in taken:
+                self.journal.settle(key, model.SIGNALLED)
+
+    def _start(self) -> None:
         while self._queue and len(self.running) < max(self.settings.max_parallel, 1):
             deployment = self._queue.popleft()
             if self.journal.entry(deployment.key).progress not in (model.UNKNOWN, model.RECEIVED):
@@ -220,8 +235,13 @@ class Engine:
         except (Unavailable, Refused, MetadataError, SettingsError) as exc:
             self.faults[name] = str(exc)
             log.warning("source unavailable", source=name, reason=str(exc), kept=len(previous))
-            return Answer(fault=exc)
-        self.faults.pop(name, None)
+            if not self._gone_for_good(name, exc) or not self._listing(previous):
+                return Answer(fault=exc)
+            log.error("the stack is gone, nothing it listed is wanted", source=name)
+            found = tuple(self._without_deployments(document) for document in previous)
+        else:
+            self.faults.pop(name, None)
+            self._gone.pop(name, None)
         if _digests(found) == _digests(previous):
             self._acknowledge(name, found)
             return Answer()
@@ -229,6 +249,18 @@ class Engine:
         self._acknowledge(name, found)
         log.info("source changed", source=name, documents=len(found))
         return Answer(changed=True)
+
+    def _gone_for_good(self, name: str, fault: AgentError) -> bool:
+        """Whether a source has said often enough that its stack does not exist; one such answer may be a mishap."""
+        self._gone[name] = self._gone.get(name, 0) + 1 if isinstance(fault, Gone) else 0
+        return self._gone[name] >= GONE_AFTER
+
+    def _listing(self, documents: tuple[Document, ...]) -> bool:
+        return any(document.content.get(key) for document in documents for key in self.settings.deployment_key)
+
+    def _without_deployments(self, document: Document) -> Document:
+        emptied: JsonMap = {key: [] for key in self.settings.deployment_key}
+        return model.document(document.source, {**document.content, **emptied}, name=document.name)
 
     def _keep(self, name: str, previous: tuple[Document, ...], found: tuple[Document, ...]) -> None:
         known = {(document.name, document.digest) for document in previous}
@@ -349,7 +381,7 @@ class Engine:
         except SettingsError as exc:
             self._try_later(deployment, exc, 0.0)
         else:
-            self.journal.settle(key, model.SIGNALLED)
+            self._taken.append(key)
             log.info("outcome signalled", deployment=deployment.id, status=body.get("deploy_status_code"))
 
     def _try_later(self, deployment: Deployment, exc: AgentError, at_least_s: float) -> None:

@@ -6,6 +6,7 @@
     ├── MetadataError      a document is not what Heat sends: keep the last good one
     ├── Unavailable        a source or endpoint did not answer: try again later
     ├── Refused            an endpoint said no: keep the outcome, report, slow down
+    │   └── Gone           what was asked for is there no more, and the server knows it
     ├── ApplyError         a template or file could not be applied
     └── StateError         our own disk failed us: never run a hook without memory   exit 74
         └── Busy           another process holds the lock of the state directory     exit 75
@@ -52,6 +53,10 @@ class Refused(AgentError):
         super().__init__(message)
         self.status = status
         self.final = final
+
+
+class Gone(Refused):
+    """The stack was deleted: what its document listed is not wanted any more."""
 
 
 class ApplyError(AgentError):

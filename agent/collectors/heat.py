@@ -8,7 +8,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from agent import model
-from agent.errors import MetadataError, Refused, Unavailable
+from agent.errors import Gone, MetadataError, Refused, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, Document
 from agent.settings import Settings
@@ -37,6 +37,8 @@ def collect(
     try:
         response = _get(settings, client, tokens, who)
     except Refused as exc:
+        if exc.status == 404 and "EntityNotFound" in str(exc):
+            raise Gone(str(exc), status=404) from exc
         if exc.status != 401:
             raise
         tokens.forget(who)  # revoked, or the clock is wrong: sign in once more

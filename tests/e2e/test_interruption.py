@@ -82,7 +82,6 @@ def test_a_running_script_is_ended_with_all_its_children_when_its_stack_is_delet
     assert ["started"] == guest.ran()
 
 
-@pytest.mark.xfail(raises=AssertionError, reason="a stack that answers 404 is still taken for a source that is down")
 def test_a_running_script_is_ended_when_only_the_absence_of_its_stack_can_be_seen(
     heat: Heat, guest: Guest, launch: Launcher
 ) -> None:

@@ -106,9 +106,9 @@ def test_an_id_that_leaves_the_document_cancels_its_hook_and_nothing_is_sent(gue
 
     endpoint.serve(endpoint.script("new", "#!/bin/sh\necho new >> $WITNESS\n"))
 
-    until(lambda: endpoint.of("new"), "the outcome of the new deployment")
+    settled = {"id-new": "signalled", "id-old": "superseded"}
+    until(lambda: guest.states() == settled, "the new deployment to be signalled, the old one to be superseded")
     assert (["begin", "new"], []) == (guest.seen(), endpoint.of("old"))
-    assert {"id-new": "signalled", "id-old": "superseded"} == guest.states()
     assert 1 == len(guest.processes())
 
 
