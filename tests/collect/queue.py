@@ -20,18 +20,22 @@ def messages() -> list[dict[str, Any]]:
 
 
 class Queue(Peer):
-    """`held` are the messages; `refused` maps a verb to the status that it is answered with."""
+    """`held` are the messages; `refused` maps a verb to the status that it is answered with.
+
+    With `push_url` the catalogue names a websocket service.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.held: list[dict[str, Any]] = []
         self.refused: dict[str, int] = {}
+        self.push_url = ""
 
     def answer(self, request: Request) -> Reply | Raw:
         self.requests.append(request)
         if request.path == "/v3/auth/tokens":
             said = SIGN_IN["response"]
-            return Reply(said["status"], self.moved(said["body"]).encode(), said["headers"])
+            return Reply(said["status"], self._catalogue(self.moved(said["body"])).encode(), said["headers"])
         if request.path != f"/v2/queues/{NAME}/messages":
             return Reply(404)
         if request.method in self.refused:
@@ -45,6 +49,14 @@ class Queue(Peer):
             return Reply(200, json.dumps({"messages": taken}).encode(), JSON)
         self.held = [message for message in self.held if message["id"] not in query["ids"].split(",")]
         return Reply(204)
+
+    def _catalogue(self, body: str) -> str:
+        """The recorded one, with the websocket service where there is one."""
+        content = json.loads(body)
+        if self.push_url:
+            endpoint = {"interface": "public", "region_id": "RegionOne", "url": self.push_url}
+            content["token"]["catalog"].append({"type": "messaging-websocket", "endpoints": [endpoint]})
+        return json.dumps(content)
 
     def _list(self, query: dict[str, str]) -> Reply:
         start, limit = int(query.get("marker", 0)), int(query["limit"])

@@ -76,7 +76,7 @@ def test_an_error_anywhere_in_the_tree_is_no_half_document(peer: Peer, client: C
 def test_a_tree_that_drips_is_given_up(peer: Peer, root: Path) -> None:
     url = serve(peer)
 
-    with pytest.raises(Unavailable, match="within 0 s; .*see total_timeout"):
+    with pytest.raises(Unavailable, match=r"within 0 s; .*see total_timeout"):
         ask(Client(Limits(total_s=0.05)), url, root)
 
 
