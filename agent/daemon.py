@@ -20,6 +20,7 @@ from agent import log
 from agent.engine import Answer, Engine
 from agent.errors import Refused, StateError
 from agent.settings import Settings
+from agent.subscription import Subscription
 
 REFUSED_SLOWER = 10.0  # times the longest pause, for a source that refuses
 LOOK_S = 1.0  # how often the lock of a runner without a pidfd is looked at
@@ -77,6 +78,7 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
     """Poll until SIGTERM or SIGINT; SIGHUP reads the settings again and polls at once."""
     with _signals() as (told, wakeup):
         paces: dict[str, Pace] = {}
+        subscription = Subscription()
         opened = False
         start_at = time.time() + jitter(0.0, engine.settings.splay)
         while not told.stop:
@@ -91,16 +93,19 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
                         engine.open()
                         opened = True
                     _poll(engine, paces, now, jitter)
+                    if subscription.tend(engine.settings, engine.tokens, now):
+                        paces["zaqar"] = Pace()
                 if engine.settings.poll_until_success and engine.all_succeeded():
                     log.info("all deployments succeeded, polling stops", until="SIGHUP or a restart")
                     _sleep_until_told(told, wakeup)
-                else:
-                    _wait(engine, wakeup, _next(engine, paces, start_at))
+                elif _wait(engine, wakeup, _next(engine, paces, start_at), subscription):
+                    paces["zaqar"] = Pace()
             except StateError as exc:
                 log.error("state cannot be kept, no deployment is begun", reason=str(exc))
                 start_at = time.time() + STATE_PAUSE_S
         log.info("stopped", running=len(engine.running))
         engine.stop_all()
+        subscription.close()
     return 0
 
 
@@ -131,8 +136,15 @@ def _next(engine: Engine, paces: dict[str, Pace], start_at: float) -> float:
     return max(min([*known, engine.next_due()] if known else [nothing_yet, engine.next_due()]), start_at)
 
 
-def _wait(engine: Engine, wakeup: int, until: float, *, stuck_is_fatal: bool = False) -> None:
-    """Wait for a runner, a signal or the time `until`, and take what runners have left."""
+def _wait(
+    engine: Engine,
+    wakeup: int,
+    until: float,
+    subscription: Subscription | None = None,
+    *,
+    stuck_is_fatal: bool = False,
+) -> bool:
+    """Wait for a runner, a signal, a push or the time `until`, and take what runners have left; True after a push."""
     with selectors.DefaultSelector() as selector:
         selector.register(wakeup, selectors.EVENT_READ)
         blind = []
@@ -143,6 +155,8 @@ def _wait(engine: Engine, wakeup: int, until: float, *, stuck_is_fatal: bool = F
                 blind.append(key)
             if running.trouble >= 0:
                 selector.register(running.trouble, selectors.EVENT_READ, ("stuck", key))
+        if subscription and subscription.fileno() >= 0:
+            selector.register(subscription, selectors.EVENT_READ, ("pushed", "zaqar"))
         left = max(until - time.time(), 0.0)
         ready = selector.select(min(left, LOOK_S) if blind else None if left == float("inf") else left)
         happened = [selected.data for selected, _ in ready if selected.data]
@@ -155,6 +169,7 @@ def _wait(engine: Engine, wakeup: int, until: float, *, stuck_is_fatal: bool = F
             _stuck(engine, key, fatal=stuck_is_fatal)
     for key in ended:
         engine.ended(key)
+    return bool(subscription and ("pushed", "zaqar") in happened and subscription.take(time.time()))
 
 
 def _sleep_until_told(told: Told, wakeup: int) -> None:

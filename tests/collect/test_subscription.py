@@ -2,7 +2,9 @@
 
 import json
 import select
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,41 @@ def test_a_guest_without_a_queue_connects_nowhere(
 ) -> None:
     assert not subscription.tend(Given(root).settings(), tokens, NOW)
     assert [] == push.asked
+
+
+def test_the_daemon_reads_the_queue_as_soon_as_it_is_pushed(
+    queue: Queue, push: Push, root: Path, agent_command: list[str], environment: dict[str, str]
+) -> None:
+    queue.push_url = push.url
+    queue.held = [{"id": "first", "body": {"n": 1}}]
+    data = root / "var/lib/heat-cfntools/cfn-init-data"
+    data.parent.mkdir(parents=True)
+    data.write_text(json.dumps({"os-collect-config": queue.section()}))
+    slow = ["--polling-interval", "600", "--min-polling-interval", "600"]
+    kept = root / "var/lib/os-deploy-agent/documents/zaqar.json"
+
+    with (
+        (root / "said").open("wb") as said,
+        subprocess.Popen([*agent_command, "--root", str(root), *slow, "run"], env=environment, stderr=said) as agent,
+    ):
+        try:
+            assert push.subscribed.wait(10), (root / "said").read_text()
+            wait(lambda: kept.exists() and not queue.held)
+            time.sleep(0.3)  # the poll that follows a new subscription
+            queue.held = [{"id": "second", "body": {"n": 2}}]
+            began = time.monotonic()
+            push.push({"n": 2})
+            wait(lambda: {"n": 2} == json.loads(kept.read_text())["content"])
+            took_s = time.monotonic() - began
+        finally:
+            agent.terminate()
+
+    assert 0 == agent.returncode
+    assert took_s < 1.0
+
+
+def wait(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10.0
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
