@@ -100,8 +100,9 @@ def _dispatch(
     deployment: Deployment, journal: Journal, settings: Settings, environ: Mapping[str, str]
 ) -> JsonMap | None:
     """The outcome to tell of, None when the deployment is done or not ours."""
-    if deployment.group in model.ANSWERED_BY_TEMPLATES and not hooks.find(deployment.group, settings, environ):
-        return None
+    hook = hooks.find(deployment.group, settings, environ)
+    if deployment.group in model.ANSWERED_BY_TEMPLATES and not (hook and hook.path):
+        return None  # the full cycle answers it, by applying the templates
     key = deployment.key
     match journal.entry(key).progress:
         case model.UNKNOWN | model.RECEIVED:

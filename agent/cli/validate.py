@@ -76,8 +76,6 @@ def _in_metadata(path: Path, settings: Settings) -> Iterator[str]:
 def _in_deployment(deployment: Deployment, settings: Settings) -> Iterator[str]:
     if deployment.fault:
         yield deployment.fault
-    elif deployment.group in model.ANSWERED_BY_TEMPLATES:
-        pass
     elif hooks.find(deployment.group, settings, os.environ) is None:
         yield hooks.missing(deployment.group, settings, os.environ)
     for key in sorted(deployment.raw.keys() - ELEMENT_KEYS):

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from agent.hooks.workplace import Workplace
-from agent.model import Deployment, Outcome
+from agent.model import ANSWERED_BY_TEMPLATES, Deployment, Outcome
 from agent.settings import Settings
 
 HOOKS = {
@@ -28,6 +28,7 @@ HOOKS = {
     "puppet": "agent.hooks.puppet",
     "salt": "agent.hooks.salt",
     "script": "agent.hooks.script",
+    **dict.fromkeys(ANSWERED_BY_TEMPLATES, "agent.hooks.templates"),
 }
 
 

@@ -12,14 +12,16 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-from agent import model, process
+from agent import merge, model, process, state
 from agent.errors import MetadataError
 from agent.model import Deployment, Json, JsonMap, Outcome, Output
 from agent.process import Finished
 from agent.settings import Settings
+from agent.state import Places
 
 RUN_MARK = "OS_DEPLOY_AGENT_RUN"
 """Environment variable by which everything that a hook started can be found after its runner was killed."""
@@ -45,6 +47,7 @@ class Workplace:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     log: Callable[[bytes], object] | None = None
     root: Path = Path("/")
+    metadata: Callable[[], JsonMap] = field(default=dict, repr=False)
 
     def path(self, variable: str, otherwise: str) -> Path:
         """The path that an environment variable names, taken as it is, else `otherwise` below the root."""
@@ -72,6 +75,7 @@ def workplace(
         timeout_s=settings.hook_timeout if deployment.timeout_s is None else deployment.timeout_s,
         grace_s=settings.kill_grace,
         keep=settings.signal_limit,
+        metadata=partial(_metadata, settings),
         environ=environ,
         log=log,
         root=settings.path("/"),
@@ -321,6 +325,13 @@ def read_outputs(place: Workplace, deployment: Deployment) -> dict[str, Json]:
 
 def output_file(place: Workplace, deployment: Deployment, output: Output) -> Path:
     return Path(f"{place.outputs_path(deployment)}.{output.name}")
+
+
+def _metadata(settings: Settings) -> JsonMap:
+    """The merge of the last good documents, in the order of the collectors, which what cloud-init left comes before."""
+    kept = state.kept_documents(Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir)))
+    order = {name: number for number, name in enumerate(settings.collectors)}
+    return merge.merge(sorted(kept, key=lambda document: order.get(document.source, -1)))
 
 
 def _directory(named: str | None, otherwise: Path) -> Path:

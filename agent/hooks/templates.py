@@ -1,0 +1,28 @@
+"""Groups `os-apply-config` and `Heat::Ungrouped`: the deployment is part of the metadata, and applying that answers it.
+
+The guest's templates are rendered from all documents at hand and placed, all or nothing, which the old tools did beside
+their hooks (os-refresh-config's 20-os-apply-config) and answered in a script of tripleo-image-elements.
+"""
+
+from __future__ import annotations
+
+from agent import model
+from agent.apply import place as placer
+from agent.apply import report, templates
+from agent.errors import ApplyError
+from agent.hooks.workplace import Workplace
+from agent.model import Deployment, Outcome
+
+VARIABLE = "OS_CONFIG_APPLIER_TEMPLATES"
+TREE = "/usr/libexec/os-apply-config/templates"
+
+
+def run(deployment: Deployment, place: Workplace) -> Outcome:
+    tree = place.path(VARIABLE, TREE)
+    try:
+        metadata = place.metadata()
+        wanted = templates.placements(tree, place.root, metadata, place.environ, timeout_s=place.timeout_s)
+        changes = placer.install(wanted)
+    except ApplyError as exc:
+        return Outcome(model.STATUS_DATA, "", f"templates for '{deployment.name}' were not applied: {exc}\n")
+    return Outcome(0, report.table(changes) or f"no templates in {tree}: nothing to apply\n")
