@@ -472,7 +472,7 @@ class Driven(Engine):
             self.world.heat.polled()
         return super().cycle(sources)
 
-    def advance(self) -> None:
+    def _start(self) -> None:
         while self._queue:
             deployment = self._queue.popleft()
             if self.journal.entry(deployment.key).progress not in (model.UNKNOWN, model.RECEIVED):
