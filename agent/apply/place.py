@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -95,6 +96,13 @@ def check(placements: Iterable[Placement]) -> tuple[Change, ...]:
 
 def install(placements: Iterable[Placement]) -> tuple[Change, ...]:
     """Make the guest look like the placements, all or nothing; raises ApplyError when everything was put back."""
+    with installing(placements) as changes:
+        return changes
+
+
+@contextmanager
+def installing(placements: Iterable[Placement]) -> Iterator[tuple[Change, ...]]:
+    """`install` as the first part of something larger: what the body raises puts everything back, too."""
     changes = check(placements)
     due = [change for change in changes if change.word != UNCHANGED]
     parents = sorted({change.path.parent for change in due})
@@ -105,11 +113,11 @@ def install(placements: Iterable[Placement]) -> tuple[Change, ...]:
         staged = [_stage(change, undo) for change in due]
         kept = [_swap(change, temporary, undo) for change, temporary in zip(due, staged, strict=True)]
         for parent in parents:
-            _sync(parent)
+            sync(parent)
+        yield changes
         undo.pop_all()
-    for backup in filter(None, kept):
-        _quietly(backup.unlink, backup)
-    return changes
+    for backup in kept:
+        _quietly(backup.unlink, backup) if backup else None
 
 
 # ------------------------------------------------------------------------------------------ look and judge
@@ -199,7 +207,7 @@ def _stage(change: Change, undo: ExitStack) -> Path | None:
     placement = change.placement
     if placement.content is None and not placement.link:
         return None
-    temporary = _beside(change.path)
+    temporary = beside(change.path)
     undo.callback(_quietly, partial(temporary.unlink, missing_ok=True), temporary)
     with _telling("writing", change.path):
         if placement.link:
@@ -238,7 +246,7 @@ def _swap(change: Change, temporary: Path | None, undo: ExitStack) -> Path | Non
             assert temporary is not None
             undo.callback(_quietly, partial(_take_away, path, temporary.lstat().st_ino), path)
         else:
-            backup = _beside(path)
+            backup = beside(path)
             _second_link(path, backup)
             undo.callback(_quietly, partial(_put_back, backup, path), path)
         if temporary is None:
@@ -269,7 +277,7 @@ def _second_link(path: Path, backup: Path) -> None:
 def _put_back(backup: Path, path: Path) -> None:
     backup.rename(path)
     backup.unlink(missing_ok=True)  # two links of one file: the rename did nothing
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _take_away(path: Path, inode: int) -> None:
@@ -289,7 +297,7 @@ def _make_parents(directory: Path, undo: ExitStack) -> None:
         for made in reversed(missing):
             made.mkdir()
             undo.callback(_quietly, made.rmdir, made)
-            _sync(made.parent)
+            sync(made.parent)
 
 
 def _sweep(directory: Path) -> None:
@@ -298,7 +306,7 @@ def _sweep(directory: Path) -> None:
         names = os.listdir(directory)
     for name in names:
         if (found := _OURS.fullmatch(name)) and not _lives(int(found[1])):
-            _quietly((directory / name).unlink, directory / name)
+            _quietly(partial(remove, directory / name), directory / name)
 
 
 def _lives(pid: int) -> bool:
@@ -313,17 +321,27 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
+    """A name in the same directory that nobody has, and that the next run sweeps."""
     return path.with_name(f".agent-{os.getpid()}-{os.urandom(8).hex()}.tmp")
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """Make durable which names a directory holds."""
     with _telling("syncing", directory):
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def remove(path: Path) -> None:
+    """A file, a link, or a directory with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _quietly(action: Callable[[], object], path: Path) -> None:
