@@ -186,10 +186,11 @@ def run_round(options: Options, sources: Sources) -> Result:
         kept.write_list(items)
         _back_up(kept, options)
     paths = ":".join(str(kept.path(item.file)) for item in items)
-    log.info("running the command", command=options.command, changed=[item.file for item in changed], gone=sorted(gone))
+    log.info("running the command", changed=[item.file for item in changed], gone=sorted(gone))
+    log.debug("by the shell", command=options.command)
     status = process.shell(options.command, {"OS_CONFIG_FILES": paths})
     if status:
-        log.error("command failed, again at the next poll", command=options.command, status=status)
+        log.error("command failed, again at the next poll", status=status)
         return Result(bool(changed or gone), status)
     kept.commit(changed)
     kept.remove(gone)

@@ -125,7 +125,11 @@ class Told:
 
 def parse(argv: Sequence[str]) -> Told:
     """The command line; a wrong one ends the program with 2, as argparse does."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Collects metadata and runs a command when it changed.")
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage="%(prog)s [OPTION ...] [SOURCE ...]",
+        description="Collects metadata and runs a command when it changed.",
+    )
     parser.add_argument("--version", action="version", version=f"os-deploy-agent {__version__}")
     parser.add_argument("--config-file", action="append", metavar="PATH", help="read this file instead of the usual")
     parser.add_argument("--config-dir", action="append", metavar="DIR", help="read *.conf of this directory")

@@ -305,10 +305,10 @@ def test_the_daemon_follows_changes_and_asks_conditionally(door: Door, peer: Pee
         door.wait(lambda: len(peer.requests) > 2, "third poll")
         peer.answers["/md"] = document(v=2)
         door.wait_ran(2)
+        door.wait(lambda: {"v": 2} == door.cached("request.json.last"), "commit")
 
     assert {"GET"} == {request.method for request in peer.requests}
     assert peer.requests[1].headers["if-none-match"]
-    assert {"v": 2} == door.cached("request.json.last")
 
 
 def test_hangup_reads_the_settings_again_also_after_a_command(door: Door, peer: Peer) -> None:
