@@ -38,6 +38,8 @@ DOORS = {
     "os-config-applier": "agent.cli.apply",
     "os-refresh-config": "agent.cli.refresh",
     "dib-run-parts": "agent.cli.refresh",
+    "kolla_set_configs": "agent.cli.kolla",
+    "kolla_start": "agent.cli.kolla",
 }
 
 
