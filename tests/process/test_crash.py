@@ -140,7 +140,8 @@ def test_the_arrows_come_in_their_order(recorded: list[Point]) -> None:
     first = ["ask or send", "keep the document", "record", "mark", "begin", "run", "keep the outcome"]
     assert first == order[: len(first)]
     assert "ask or send" == order[len(first)]
-    assert "record" == next(arrow for arrow in order[len(first) :] if arrow != "ask or send")
+    # the second hook may have begun by then: the record that the signal was taken is written while it runs
+    assert "record" == next(arrow for arrow in order[len(first) :] if arrow not in ("ask or send", "begin"))
 
 
 def test_waiting_for_a_runner_costs_no_more_than_its_events(calls: list[Point]) -> None:
