@@ -40,6 +40,11 @@ DOORS = {
     "dib-run-parts": "agent.cli.refresh",
     "kolla_set_configs": "agent.cli.kolla",
     "kolla_start": "agent.cli.kolla",
+    "cfn-init": "agent.cli.cfn",
+    "cfn-signal": "agent.cli.cfn",
+    "cfn-hup": "agent.cli.cfn",
+    "cfn-get-metadata": "agent.cli.cfn",
+    "cfn-create-aws-symlinks": "agent.cli.cfn",
 }
 
 

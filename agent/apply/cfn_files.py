@@ -1,0 +1,62 @@
+"""Section files: fetched and rendered first, then placed all or nothing."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from collections.abc import Iterable
+from pathlib import Path
+
+from agent.apply import cfn_parse
+from agent.apply import place as placer
+from agent.apply.cfn_fetch import Fetch
+from agent.apply.cfn_model import File
+from agent.apply.cfn_programs import Tell
+from agent.apply.place import Placement
+from agent.errors import ApplyError
+
+
+def place(files: Iterable[File], fetch: Fetch, tell: Tell) -> frozenset[str]:
+    """Make the files what they shall be; the paths, as the document spells them, of those that changed."""
+    listed = tuple(files)
+    placements = [_placement(file, fetch) for file in listed]
+    changes = placer.install(placements)
+    for change in changes:
+        tell(f"file {change.path} {change.word}")
+    return frozenset(file.path for file, change in zip(listed, changes, strict=True) if change.word != placer.UNCHANGED)
+
+
+def _placement(file: File, fetch: Fetch) -> Placement:
+    path = Path(file.path).absolute()
+    content = file.content
+    if file.source:
+        content = fetch(file.source, file.authentication)
+        try:
+            content = content if file.context is None else cfn_parse.rendered(content, file.context)
+        except UnicodeError as exc:
+            raise ApplyError(f"rendering {path}: what its source serves is not UTF-8") from exc
+    assert content is not None
+    if file.link:
+        target = content.decode("utf-8", "surrogateescape").strip()
+        if not target or "\0" in target:
+            raise ApplyError(f"placing {path}: its source serves no target of a link")
+        return Placement(path, None, link=target)
+    return Placement(path, content, mode=file.mode, uid=_uid(file, path), gid=_gid(file, path))
+
+
+def _uid(file: File, path: Path) -> int | None:
+    if not file.owner or file.owner.isdecimal():
+        return int(file.owner) if file.owner else None
+    try:
+        return pwd.getpwnam(file.owner).pw_uid
+    except KeyError as exc:
+        raise ApplyError(f"placing {path}: no user {file.owner} here; declare it in users") from exc
+
+
+def _gid(file: File, path: Path) -> int | None:
+    if not file.group or file.group.isdecimal():
+        return int(file.group) if file.group else None
+    try:
+        return grp.getgrnam(file.group).gr_gid
+    except KeyError as exc:
+        raise ApplyError(f"placing {path}: no group {file.group} here; declare it in groups") from exc
