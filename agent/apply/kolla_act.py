@@ -77,10 +77,11 @@ def acting(due: Changes) -> Iterator[None]:
         for path, node in due.directories:
             _make_directory(path, undo)
             _set_rights(path, node, undo)
-        with place.installing(due.placements):
+        with place.installing(due.placements), ExitStack() as undo_times:
             for path, mtime_ns in due.times:
-                _set_time(path, mtime_ns, undo)
+                _set_time(path, mtime_ns, undo_times)
             yield
+            undo_times.pop_all()
         undo.pop_all()
     for path in aside:
         _quietly(partial(place.remove, path), path)

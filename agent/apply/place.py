@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from agent import log
@@ -25,7 +25,7 @@ CREATED, CHANGED, REMOVED, UNCHANGED = "created", "changed", "removed", "unchang
 NEW_MODE = 0o644
 
 ABSENT, FILE, LINK = "absent", "file", "link"
-_OURS = re.compile(r"\.agent-(\d+)-[0-9a-f]{16}\.tmp")
+_OURS = re.compile(r"\.agent-(\d+)-([0-9a-f]{8})[0-9a-f]{8}\.tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,13 +305,13 @@ def _sweep(directory: Path) -> None:
     with _telling("listing", directory):
         names = os.listdir(directory)
     for name in names:
-        if (found := _OURS.fullmatch(name)) and not _lives(int(found[1])):
+        if (found := _OURS.fullmatch(name)) and not _lives(int(found[1]), found[2]):
             _quietly(partial(remove, directory / name), directory / name)
 
 
-def _lives(pid: int) -> bool:
-    if pid == os.getpid():  # an earlier process with our id: in a container they repeat
-        return False
+def _lives(pid: int, session: str) -> bool:
+    if pid == os.getpid():  # else an earlier process with our id: in a container they repeat
+        return session == _session()
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -323,7 +323,13 @@ def _lives(pid: int) -> bool:
 
 def beside(path: Path) -> Path:
     """A name in the same directory that nobody has, and that the next run sweeps."""
-    return path.with_name(f".agent-{os.getpid()}-{os.urandom(8).hex()}.tmp")
+    return path.with_name(f".agent-{os.getpid()}-{_session()}{os.urandom(4).hex()}.tmp")
+
+
+@cache
+def _session() -> str:
+    """What tells this process from an earlier one with its id."""
+    return os.urandom(4).hex()
 
 
 def sync(directory: Path) -> None:
