@@ -92,6 +92,8 @@ def plan(document: Document, root: Path, *, once: bool = False) -> Plan:
     before = scene.copy()
     written = _copy_all(scene, copies, frozenset(memory.saved))
     new = kolla_state.remember(memory, before, scene, written, withdrawn)
+    if new.saved:
+        kolla_state.make_home(scene)  # permissions may concern what is above it
     _put_file(scene, COMMAND, document.command.encode(), 0o644)
     for permission, rights in permissions:
         warnings += _permit(scene, permission, rights)
@@ -132,6 +134,8 @@ def _permit(scene: Scene, permission: Permission, owner: tuple[int, int] | None)
     originals = scene.settle(kolla_state.STATE).rpartition("/")[0]
     for top in scene.glob(permission.path):
         path = scene.settle(top)
+        if f"{path}/".startswith(f"{originals}/"):
+            continue
         if scene.node(path).kind == LINK:
             warnings.append(f"{top} is a link; owner and mode are set through none")
             continue

@@ -60,7 +60,7 @@ def _write(scene: Scene, memory: Memory) -> None:
     """Decide what both files will hold; where nothing is to be remembered and nothing was, there are none."""
     if not memory.saved and scene.node(scene.settle(STATE)).kind == ABSENT:
         return
-    _make_home(scene)
+    make_home(scene)
     for path, data in zip((STATE, PLACED), _written(memory), strict=True):
         where = scene.settle(path)
         there = scene.node(where)
@@ -70,8 +70,8 @@ def _write(scene: Scene, memory: Memory) -> None:
         scene.put(where, Node(FILE, mode, uid, gid, data))
 
 
-def _make_home(scene: Scene) -> None:
-    """For root alone: originals may come from directories that not everybody may enter."""
+def make_home(scene: Scene) -> None:
+    """Decide about the directory of originals: for us alone, as they may come from directories not all may enter."""
     home = scene.settle(DEFAULTS)
     if scene.node(home).kind != DIRECTORY:
         scene.make_parents(home)
@@ -129,7 +129,7 @@ def kept(before: Scene, memory: Memory, new: Memory, withdrawn: Iterable[str]) -
         where = scene.settle(place)
         if where in {scene.settle(STATE), scene.settle(PLACED)}:
             raise ApplyError(f"keeping the original of {path}: its place {place} is taken; choose another dest")
-        _make_home(scene)
+        make_home(scene)
         scene.remove(where)
         scene.make_parents(where)
         scene.graft(before, path, where)
