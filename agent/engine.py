@@ -29,6 +29,8 @@ from agent.transport import Client, Limits
 
 OVERLAY = "os-collect-config"
 FIRST_RETRY_S = 1.0
+REBOOTS = 3  # for one deployment; a hook that asks for more is in a loop
+REBOOT_WITHIN_S = 1800.0  # of the reboot command; systemd itself gives up waiting for services before
 GONE_AFTER = 2  # answers in a row that the stack does not exist, before its deployments count as withdrawn
 
 
@@ -65,6 +67,8 @@ class Engine:
         self._listed: dict[str, Deployment] = {}
         self._cancelled: set[str] = set()
         self._taken: list[str] = []
+        self._rebooting: tuple[str, ...] = ()
+        self._reboot_asked_at: float | None = None
         self._gone: dict[str, int] = {}
         self._noted: frozenset[str] | None = None
         self._clock = clock
@@ -87,9 +91,10 @@ class Engine:
         answers = self.collect(sources)
         fresh = {name for name, answer in answers.items() if answer.fault is None}
         self.journal.rescan()
-        self._settle_interrupted()
         deployments = self._deployments()
+        self._settle_interrupted()
         self._withdraw(deployments, fresh)
+        self._settle_reboots()
         self._forget()
         self._queue.clear()
         for step in plan(
@@ -140,9 +145,11 @@ class Engine:
             taken, self._taken = self._taken, []
             for key in taken:
                 self.journal.settle(key, model.SIGNALLED)
+        if self._rebooting:
+            self._reboot()
 
     def _start(self) -> None:
-        while self._queue and len(self.running) < max(self.settings.max_parallel, 1):
+        while self._queue and not self._rebooting and len(self.running) < max(self.settings.max_parallel, 1):
             deployment = self._queue.popleft()
             if self.journal.entry(deployment.key).progress not in (model.UNKNOWN, model.RECEIVED):
                 continue
@@ -151,6 +158,7 @@ class Engine:
                 log.error("a runner of this deployment is alive already", deployment=deployment.id)
                 started = runner.adopt(deployment.key, self.journal)
             else:
+                self._name_unknown_options(deployment)
                 log.info("deployment started", deployment=deployment.id, name=deployment.name, group=deployment.group)
             self.running[deployment.key] = started
             if self._queue:  # noted while the hook runs, because a durable write takes as long as a short hook
@@ -161,17 +169,31 @@ class Engine:
         """A runner has ended: take its outcome and send it."""
         self.running.pop(key).close()
         entry = self.journal.refresh(key)
-        if entry.progress == model.INTERRUPTED:
-            runner.interrupted(key, self.journal, self.settings)
         log.info("deployment ended", deployment=entry.id, progress=entry.progress)
+        if entry.progress == model.INTERRUPTED:
+            self._interrupted(entry)
         with suppress(OSError):  # a lock file left behind does no harm
             self.journal.lock_path(key).unlink()
         deployment = self._listed.get(key)
-        if deployment is not None and key not in self._cancelled:
-            self._deliver(deployment)
-        elif key in self._cancelled:
+        if key in self._cancelled:
             self._supersede(entry)
+        elif deployment is not None:
+            self._take(deployment)
         self.advance()  # an outcome whose document was not looked at yet stays for the next cycle
+
+    def _take(self, deployment: Deployment) -> None:
+        """What a runner that has ended leaves to be done: another run, a reboot, or an outcome to send."""
+        match self.journal.entry(deployment.key).progress:
+            case model.RECEIVED if deployment.manner.rerun:
+                self._queue.appendleft(deployment)
+                return
+            case model.REBOOTING:
+                self._settle_reboots()
+                if self.journal.entry(deployment.key).progress != model.FINISHED:
+                    return
+            case _:
+                self._tell_who_waited(deployment.key)
+        self._deliver(deployment)
 
     def stop_all(self) -> None:
         """Let go of the runners: they go on without us, and the next agent takes them over."""
@@ -182,11 +204,13 @@ class Engine:
     def next_due(self) -> float:
         """When something is to be done that no source and no runner will tell us of; infinity when nothing is."""
         times = [self.holding[key] for key in self.holding if key in self._listed]
+        if self._reboot_asked_at is not None and self.settings.reboot_command:
+            times.append(self._reboot_asked_at + REBOOT_WITHIN_S)
         return min([*times, *(entry.next_try_at for entry in self.unsent())], default=float("inf"))
 
     @property
     def idle(self) -> bool:
-        return not (self.running or self._queue)
+        return not (self.running or (self._queue and not self._rebooting))
 
     def unsent(self) -> tuple[Entry, ...]:
         """Outcomes that wait for their endpoint and are still wanted."""
@@ -202,7 +226,7 @@ class Engine:
     def exit_status(self) -> int:
         if self.failed:
             return 1
-        return 2 if self.faults or self.unsent() else 0
+        return 2 if self.faults or self.unsent() or self._rebooting else 0
 
     def reload(self) -> None:
         """Read the settings files again; a faulty one leaves everything as it was."""
@@ -320,13 +344,97 @@ class Engine:
         for key, entry in list(self.journal.entries().items()):
             if entry.progress == model.INTERRUPTED and key not in self.running:
                 log.error("hook was interrupted", deployment=entry.id or key)
-                runner.interrupted(key, self.journal, self.settings)
+                self._interrupted(entry)
+
+    def _interrupted(self, entry: Entry) -> None:
+        """A hook was interrupted: that is its outcome, unless it asks to be run again and is still wanted."""
+        deployment = self._listed.get(entry.key)
+        wanted = deployment is not None and deployment.manner.rerun and entry.key not in self._cancelled
+        if wanted and runner.rerun(entry.key, self.journal, self.settings):
+            log.warning("interrupted hook is run again", deployment=entry.id, attempt=entry.attempt + 1)
+        else:
+            runner.interrupted(entry.key, self.journal, self.settings)
+
+    def _tell_who_waited(self, key: str) -> None:
+        """Say in an outcome of a timeout who waited behind it: it may have waited for them."""
+        if not self._queue:
+            return
+        body = self.journal.outcome(key)
+        if body.get("deploy_status_code") != model.STATUS_TIMEOUT:
+            return
+        names = ", ".join(f"'{deployment.name}'" for deployment in self._queue)
+        parallel = self.settings.max_parallel
+        log.warning("others waited for a deployment that timed out", deployment=key, waited=names, parallel=parallel)
+        note = (
+            f"meanwhile {names} waited behind it (max_parallel {parallel}); raise max_parallel if it waits for them\n"
+        )
+        self.journal.finish(key, {**body, "deploy_stderr": f"{body.get('deploy_stderr') or ''}{note}"})
+
+    def _name_unknown_options(self, deployment: Deployment) -> None:
+        hook = hooks.find(deployment.group, self.settings, os.environ) if deployment.options else None
+        if hook and (reason := runner.unknown_options(deployment, hook)):
+            log.warning("unknown option", deployment=deployment.id, reason=reason)
+
+    # -------------------------------------------------------------------------------------------- reboot
+
+    def _settle_reboots(self) -> None:
+        """Whoever asked for a reboot and had it is to be run again; who had too many of them fails."""
+        wanting = [
+            e for e in self.journal.entries().values() if e.progress == model.REBOOTING and e.key in self._listed
+        ]
+        boot = runner.boot_id(self.settings) if wanting else ""
+        self._rebooting = tuple(entry.key for entry in wanting if not self._rebooted(entry, boot))
+        if not self._rebooting:
+            self._reboot_asked_at = None
+
+    def _rebooted(self, entry: Entry, boot: str) -> bool:
+        """Whether the reboot that a hook asked for lies behind us, or will never be."""
+        key, asked_in = entry.key, str(self.journal.outcome(entry.key)[model.REBOOT_FROM])
+        counted = entry.left_boot == asked_in and entry.reboots > 0
+        if not counted and entry.reboots >= REBOOTS:
+            runner.no_reboot(key, self.journal, f"it had {REBOOTS} reboots already; correct what it waits for")
+            return True
+        if not counted:  # counted before the reboot: a crash in between repeats this look, not the count
+            self.journal.note(key, reboots=entry.reboots + 1, left_boot=asked_in)
+            log.warning("hook asks for a reboot", deployment=entry.id, reboots=entry.reboots + 1)
+        if boot == asked_in:
+            return False
+        log.info("rebooted, hook is run again", deployment=entry.id)
+        self.journal.unmark(key)
+        return True
+
+    def _reboot(self) -> None:
+        """Run the reboot command once nothing else runs; no deployment is begun until then."""
+        command = self.settings.reboot_command.split()
+        if self._reboot_asked_at is not None:
+            if command and self._clock() >= self._reboot_asked_at + REBOOT_WITHIN_S:
+                self._fail_reboots(f"{command[0]} did not reboot this machine within {REBOOT_WITHIN_S:.0f} s")
+            return
+        if self.running:
+            return
+        self._reboot_asked_at = self._clock()
+        if not command:
+            log.warning("reboot wanted, reboot_command is empty: reboot this machine", deployments=self._rebooting)
+            return
+        log.warning("rebooting", deployments=self._rebooting, command=command[0])
+        try:
+            runner.reboot(command)
+        except OSError as exc:
+            self._fail_reboots(f"{self.settings.reboot_command}: {exc.strerror}; see the setting reboot_command")
+
+    def _fail_reboots(self, why: str) -> None:
+        log.error("no reboot", reason=why)
+        keys, self._rebooting, self._reboot_asked_at = self._rebooting, (), None
+        for key in keys:
+            runner.no_reboot(key, self.journal, why)
+            self._deliver(self._listed[key])
+        self.advance()
 
     def _withdraw(self, deployments: Collection[Deployment], fresh: Collection[str]) -> None:
         """What the newest document no longer lists: its hook is cancelled, its outcome is never sent."""
         nameless = () if self.faults else ("",)  # a damaged record, or an old door's, has no source to wait for
         for entry in withdrawn(deployments, dict(self.journal.entries()), {*fresh, *nameless}):
-            if entry.progress == model.FINISHED:
+            if entry.progress in (model.FINISHED, model.REBOOTING):
                 self._supersede(entry)
             elif entry.key in self.running and entry.key not in self._cancelled:
                 log.warning("no longer wanted, hook cancelled", deployment=entry.id)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 from agent.errors import MetadataError
+from agent.options import USUAL, Manner
+from agent.options import parse as parse_manner
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonMap: TypeAlias = "dict[str, Json]"
@@ -29,6 +31,11 @@ STATUS_TIMEOUT = 124
 STATUS_REFUSED = 126
 STATUS_NOT_FOUND = 127
 STATUS_INTERRUPTED = 130
+
+STATUS_REBOOT = 194
+"""With it a hook asks for a reboot, after which it is run again."""
+REBOOT_FROM = "os_deploy_agent_reboot_from"
+"""Key of a stored outcome that asks for a reboot: the boot that it is to end."""
 
 MAX_DEPTH = 256
 """Deepest nesting of a document; everything that walks one may recurse."""
@@ -111,7 +118,7 @@ class Deployment:
     source: str = ""
     creation_time: str = ""
     raw: JsonMap = field(default_factory=dict, repr=False)
-    timeout_s: float | None = None
+    manner: Manner = USUAL
     fault: str = ""
 
 
@@ -153,12 +160,16 @@ class Entry:
     tries: int = 0
     next_try_at: float = 0.0
     reason: str = ""
+    attempt: int = 1
+    reboots: int = 0
+    left_boot: str = ""
 
 
 UNKNOWN = "unknown"  # never seen, or its mark was removed to force a rerun
 RECEIVED = "received"
 RUNNING = "running"
 INTERRUPTED = "interrupted"  # begun, without an outcome, and nobody holds its lock
+REBOOTING = "rebooting"  # the hook asked for a reboot and is to be run again after it
 FINISHED = "finished"  # the outcome is on disk, the endpoint has not taken it
 SIGNALLED = "signalled"
 REFUSED = "refused"  # the endpoint will never take it
@@ -263,7 +274,7 @@ def parse_deployment(raw: JsonMap) -> Deployment:
         endpoint=_endpoint(inputs),
         creation_time=_string(raw.get("creation_time")),
         raw={**raw, "group": group, "config": config} if raw.get("group") == COMPONENT else raw,
-        timeout_s=_timeout(options.get("timeout"), faults),
+        manner=parse_manner(options, faults),
         fault="; ".join(faults),
     )
 
@@ -397,19 +408,6 @@ def _options(options: Json, faults: list[str]) -> JsonMap:
         faults.append(f"options is {_kind(options)}, an object is wanted")
         return {}
     return options
-
-
-def _timeout(value: Json, faults: list[str]) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        seconds = float(cast(Any, value))
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        faults.append("its option timeout is no positive number of seconds")
-        return None
-    return seconds
 
 
 def _elements(listed: Json, what: str, faults: list[str]) -> list[JsonMap]:

@@ -83,15 +83,17 @@ def withdrawn(
 ) -> tuple[Entry, ...]:
     """Entries under way or unsent whose own source answered and that nobody lists any more.
 
-    A hook among them is to be cancelled, an outcome is never to be sent. A source that did not answer takes nothing
-    away, nor does one that never listed the id; an id that moved to another source (a stack update may change the
-    transport of a server) is still wanted.
+    A hook among them is to be cancelled, a reboot not to be made, an outcome never to be sent. A source that did not
+    answer takes nothing away, nor does one that never listed the id; an id that moved to another source (a stack
+    update may change the transport of a server) is still wanted.
     """
     listed = {deployment.key for deployment in deployments}
     return tuple(
         entry
         for entry in journal.values()
-        if entry.progress in (model.RUNNING, model.FINISHED) and entry.source in fresh and entry.key not in listed
+        if entry.progress in (model.RUNNING, model.REBOOTING, model.FINISHED)
+        and entry.source in fresh
+        and entry.key not in listed
     )
 
 

@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -112,20 +113,22 @@ def run(
     keep_stdout: int | None = None,
     tee: Tee | None = None,
     identity: Identity | None = None,
+    limits: Mapping[str, int] | None = None,
 ) -> Finished:
     """Run a program to its end, or to the end of its time together with all its descendants.
 
     `keep` bytes of each stream are kept, `tee` sees every chunk as it comes. A descendant that outlives a program
-    which ended in time stays (people start services so); one that holds the pipes is not waited for.
-    Raises OSError when the program cannot be started.
+    which ended in time stays (people start services so); one that holds the pipes is not waited for. `limits` are in
+    the words of setrlimit(2), `RLIMIT_AS`. Raises OSError when the program cannot be started.
     """
     become_subreaper()
     began = time.monotonic()
     before = set(descendants(os.getpid()))
     given = _readable(stdin)
+    switched = None if limits else identity
     try:
         child = subprocess.Popen(
-            argv,
+            _limited(argv, limits, identity) if limits else argv,
             env=dict(env),
             cwd=cwd,
             stdin=given,
@@ -133,9 +136,9 @@ def run(
             stderr=subprocess.PIPE,
             start_new_session=True,
             bufsize=0,
-            user=identity.uid if identity else None,
-            group=identity.gid if identity else None,
-            extra_groups=list(identity.groups) if identity else None,
+            user=switched.uid if switched else None,
+            group=switched.gid if switched else None,
+            extra_groups=list(switched.groups) if switched else None,
         )
     except Interrupted:  # the program may run although nobody was told its id
         end_tree(grace_s, spare=before)
@@ -219,6 +222,34 @@ def attend(
             child.wait()
         raise
     return Ended(_status(child.returncode))
+
+
+# Limits are set by a process between us and the program: in this one they would bind ourselves, and a preexec_fn may
+# deadlock. It becomes somebody else last but one, so that our Python need not be theirs to execute.
+_LIMITER = """import os, resource, sys
+names, numbers, uid, gid, groups, *argv = sys.argv[1:]
+wanted = [(getattr(resource, n), int(v)) for n, v in zip(names.split(), numbers.split())]
+if uid:
+    os.setgroups([int(group) for group in groups.split()])
+    os.setresgid(*[int(gid)] * 3)
+for kind, value in wanted:
+    hard = resource.getrlimit(kind)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+if uid:
+    os.setresuid(*[int(uid)] * 3)
+try:
+    os.execv(argv[0], argv)
+except OSError as exc:
+    os.write(2, f"{argv[0]} could not be started within its limits: {exc.strerror}\\n".encode())
+    os._exit(127 if isinstance(exc, FileNotFoundError) else 126)
+"""
+
+
+def _limited(argv: list[str], limits: Mapping[str, int], identity: Identity | None) -> list[str]:
+    who = [str(identity.uid), str(identity.gid), " ".join(map(str, identity.groups))] if identity else ["", "", ""]
+    numbers = [" ".join(limits), " ".join(map(str, limits.values()))]
+    return [sys.executable, "-I", "-S", "-c", _LIMITER, *numbers, *who, *argv]
 
 
 def _status(returncode: int) -> int:

@@ -10,6 +10,7 @@ stores its outcome all the same.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -20,13 +21,17 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from agent import hooks, log, model, process, state
+from agent import hooks, log, model, options, process, state
 from agent.errors import StateError
 from agent.hooks import script, workplace  # noqa: F401 - the usual hook, loaded once here instead of in each child
-from agent.model import Deployment, Outcome
+from agent.model import Deployment, Entry, JsonMap, Outcome
 from agent.settings import Settings
 from agent.state import Journal, Lock
 
+RERUNS = 3  # of a hook that was interrupted and asks for it
+ATTEMPT, REBOOTS = "OS_DEPLOY_AGENT_ATTEMPT", "OS_DEPLOY_AGENT_REBOOTS"
+REBOOT_COMMAND_S = 60.0
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 STORE_PAUSE_S = (0.5, 30.0)  # between two tries to store an outcome on a full disk: first, longest
 
 
@@ -71,22 +76,23 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
         return None
     try:
         journal.begin(deployment)
+        told = _told(deployment, journal)
         process.prctl()  # loaded once here instead of in each child
-        told, tell = os.pipe()
+        hear, tell = os.pipe()
         try:
             pid = os.fork()
         except OSError as exc:
-            os.close(told)
+            os.close(hear)
             journal.not_begun(deployment.key)
             raise StateError(f"starting the runner of {deployment.id}: {exc.strerror}; end other processes") from exc
         else:
             if pid == 0:
-                _main(deployment, journal, settings, lock, tell)
+                _main(deployment, journal, settings, lock, tell, told)
         finally:
             os.close(tell)
     finally:
         lock.release()  # of our copy: the child keeps the lock
-    return Running(deployment.key, pid, os.pidfd_open(pid), told)
+    return Running(deployment.key, pid, os.pidfd_open(pid), hear)
 
 
 def adopt(key: str, journal: Journal) -> Running:
@@ -112,6 +118,7 @@ def answer(
     live: Callable[[bytes], object] | None = None,
     *,
     built_in_first: bool = False,
+    told: Mapping[str, str] | None = None,
 ) -> Outcome:
     """What there is to say to a deployment: the outcome of its hook, or why there is none to run."""
     if deployment.fault:
@@ -119,20 +126,100 @@ def answer(
     hook = hooks.find(deployment.group, settings, environ, built_in_first=built_in_first)
     if hook is None:
         return Outcome(model.STATUS_NOT_FOUND, "", hooks.missing(deployment.group, settings, environ) + "\n")
-    group = hooks.clean(deployment.group)
-    return hook.run(deployment, workplace.workplace(deployment, group, settings, environ, live))
+    place = workplace.workplace(deployment, hooks.clean(deployment.group), settings, environ, live)
+    place = replace(place, told=told or {})
+    if live and (line := unknown_options(deployment, hook)):
+        live(f"{line}\n".encode("utf-8", "replace"))
+    if deployment.manner.run_as:
+        if not hook.changes_user:
+            return workplace.data_fault(
+                deployment, f"a hook of group {deployment.group} does not know run_as; remove it"
+            )
+        try:
+            place = workplace.for_user(place, deployment.manner.run_as)
+        except LookupError as exc:
+            return workplace.data_fault(deployment, exc)
+    return hook.run(deployment, place)
+
+
+def unknown_options(deployment: Deployment, hook: hooks.Hook) -> str:
+    """Which options of a deployment nobody knows, and which ones its group does; "" when all are known."""
+    others = deployment.options.keys() - options.COMMON
+    known = hook.options() if others else None
+    if known is None or not others - known:
+        return ""
+    names = ", ".join(sorted(others - known))
+    return f"unknown option {names}; group {deployment.group} knows {', '.join(sorted(known | options.COMMON))}"
+
+
+def clean_up(key: str, journal: Journal, settings: Settings) -> None:
+    """End what the hook of a runner that died has left running, and remove the private files it had for its run."""
+    process.end_marked(workplace.RUN_MARK, workplace.run_mark(key, settings), settings.kill_grace)
+    group = journal.record(key).get("group")
+    for path in hooks.private_files(group, key, settings, os.environ) if isinstance(group, str) else ():
+        with suppress(OSError):  # most were never there
+            path.unlink()
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def rerun(key: str, journal: Journal, settings: Settings) -> bool:
+    """Let an interrupted deployment that asks for it be run again; False when that was done often enough.
+
+    Counted before the mark goes: a crash in between costs an attempt, never adds one.
+    """
+    attempt = journal.entry(key).attempt
+    if attempt > RERUNS:
+        return False
+    clean_up(key, journal, settings)
+    journal.note(key, attempt=attempt + 1)
+    journal.unmark(key)
+    return True
+
+
+def boot_id(settings: Settings) -> str:
+    """Which boot of the machine this is, "" when the kernel does not say."""
+    for path in (settings.path(BOOT_ID), Path(BOOT_ID)):
+        with suppress(OSError):  # below another root there is none
+            return path.read_text("ascii", "replace").strip()
+    return ""
+
+
+def reboot(command: list[str]) -> None:
+    """Ask for a reboot; the machine goes down some time after. Raises OSError when it will not."""
+    process.ask(command, timeout_s=REBOOT_COMMAND_S)
+
+
+def no_reboot(key: str, journal: Journal, why: str) -> None:
+    """Turn a hook's wish for a reboot into its final outcome, which fails and says why."""
+    body = {name: value for name, value in journal.outcome(key).items() if name != model.REBOOT_FROM}
+    stderr = body.get("deploy_stderr") or ""
+    note = f"the hook asked for a reboot (status {model.STATUS_REBOOT}): {why}\n"
+    journal.finish(key, {**body, "deploy_stderr": f"{stderr}{note}"})
 
 
 def interrupted(key: str, journal: Journal, settings: Settings) -> None:
-    """Turn a deployment whose runner died into an outcome, after ending what its hook may have left running."""
-    process.end_marked(workplace.RUN_MARK, workplace.run_mark(key, settings), settings.kill_grace)
+    """Turn a deployment whose runner died into an outcome, after cleaning up."""
+    clean_up(key, journal, settings)
     began = _modified(journal.places.mark(key))
     message = (
         f"interrupted: the hook began at {began} and the process that ran it ended without an outcome (a reboot, a "
-        "kill or a lack of memory); it is not run again by itself, because a hook runs at most once; update the "
+        f"kill or a lack of memory); it is not run again by itself, {_why_not(journal.entry(key))}; update the "
         f"deployment, or remove {journal.places.mark(key)} on the guest to repeat it\n"
     )
     journal.finish(key, Outcome(model.STATUS_INTERRUPTED, "", message).body())
+
+
+def _why_not(entry: Entry) -> str:
+    if entry.attempt > 1:
+        return f"because this was attempt {entry.attempt}"
+    return "because a hook runs at most once unless its option on_interrupt is rerun"
+
+
+def _told(deployment: Deployment, journal: Journal) -> dict[str, str]:
+    """What a hook that may run more than once is told of it, in its environment."""
+    entry = journal.entry(deployment.key)
+    attempt = {ATTEMPT: str(entry.attempt)} if deployment.manner.rerun else {}
+    return {**attempt, REBOOTS: str(entry.reboots)} if entry.reboots else attempt
 
 
 def _modified(path: Path) -> str:
@@ -145,7 +232,9 @@ def _modified(path: Path) -> str:
 # ------------------------------------------------------------------------------------------- in the child
 
 
-def _main(deployment: Deployment, journal: Journal, settings: Settings, lock: Lock, tell: int) -> NoReturn:
+def _main(
+    deployment: Deployment, journal: Journal, settings: Settings, lock: Lock, tell: int, told: dict[str, str]
+) -> NoReturn:
     status = 70
     try:
         signal.set_wakeup_fd(-1)
@@ -158,12 +247,14 @@ def _main(deployment: Deployment, journal: Journal, settings: Settings, lock: Lo
         signal.signal(signal.SIGTERM, _interrupt)
         lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})
         try:
-            outcome = answer(deployment, settings, os.environ, live.write)
+            outcome = answer(deployment, settings, os.environ, live.write, told=told)
         except process.Interrupted:
+            if deployment.manner.rerun:  # without an outcome it counts as interrupted, also when the machine goes down
+                os._exit(0)
             why = "interrupted: its runner was told to end: the id left the metadata, or somebody sent it SIGTERM\n"
             outcome = Outcome(model.STATUS_INTERRUPTED, "", why)
         live.end()
-        _store(deployment.key, outcome, journal, settings.signal_patience, tell)
+        _store(deployment.key, _body(outcome, settings), journal, settings.signal_patience, tell)
         status = 0
     except Exception:  # noqa: BLE001 - the last frame of this process: a traceback in the log, and "interrupted"
         sys.excepthook(*sys.exc_info())
@@ -187,13 +278,19 @@ def _only_descriptors(*kept: int) -> None:
         os.open(os.devnull, os.O_RDWR)
 
 
-def _store(key: str, outcome: Outcome, journal: Journal, patience_s: float, tell: int) -> None:
+def _body(outcome: Outcome, settings: Settings) -> JsonMap:
+    if outcome.status == model.STATUS_REBOOT:
+        return {**outcome.body(), model.REBOOT_FROM: boot_id(settings)}
+    return outcome.body()
+
+
+def _store(key: str, body: JsonMap, journal: Journal, patience_s: float, tell: int) -> None:
     """Store the outcome, as often as it takes: it exists nowhere else."""
     pause, longest = STORE_PAUSE_S
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            return journal.finish(key, outcome.body())
+            return journal.finish(key, body)
         except StateError as exc:
             if time.monotonic() >= deadline:
                 raise

@@ -66,6 +66,9 @@ class Settings:
     hook_grace: float = _setting(60.0, "hook_grace", "how long the daemon waits for a missing hook to be installed")
     kill_grace: float = _setting(10.0, "kill_grace", "time between SIGTERM and SIGKILL on timeout and cancel")
     max_parallel: int = _setting(1, "max_parallel", "deployments at a time; 1 keeps Heat's order")
+    reboot_command: str = _setting(
+        "systemctl reboot", "reboot_command", "what reboots for a hook that ends with 194; empty: somebody else does"
+    )
     output_limit: int = _setting(16 << 20, "output_limit", "bytes kept of one deployment's live log")
     signal_limit: int = _setting(450_000, "signal_limit", "bytes of each stream in a signal, head and tail")
 

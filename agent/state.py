@@ -8,6 +8,7 @@ One deployment leaves three files, and where it stands follows from which of the
     (any)                        yes                    -                    held        running
     (any)                        yes                    -                    free        interrupted
     state received               yes                    yes                              finished
+    state received               yes                    asks for a reboot                rebooting
     state signalled, refused …   yes                    yes                              the state
     -                            yes                    (any)                            foreign: the old tools did it
 
@@ -288,6 +289,15 @@ class Journal:
             self.places.mark(key).unlink()
         self._entries.pop(key, None)  # to be looked at again: for as long as the caller holds its lock it seems to run
 
+    def note(self, key: str, **facts: Json) -> None:
+        """Remember more of a deployment, durably: attempts, reboots."""
+        self._store(key, {**self.record(key), **facts})
+
+    def unmark(self, key: str) -> None:
+        """Let a deployment that was begun be run again. What bounds how often is to be noted first."""
+        remove(self.places.mark(key))
+        self.refresh(key)
+
     def finish(self, key: str, body: Mapping[str, Json]) -> None:
         """Store an outcome, as the signal's body. Called by the runner, and by the agent where no hook was run."""
         write(self.places.outcome(key), _dump(body))
@@ -360,8 +370,8 @@ class Journal:
             progress = model.RECEIVED if state == model.RECEIVED else model.UNKNOWN
         elif state in model.SETTLED:
             progress = state
-        elif self._has_outcome(key):
-            progress = model.FINISHED
+        elif outcome := self._stored_outcome(key):
+            progress = model.REBOOTING if model.REBOOT_FROM in outcome else model.FINISHED
         else:
             progress = model.RUNNING if self.running(key) else model.INTERRUPTED
         return Entry(
@@ -373,18 +383,21 @@ class Journal:
             tries=int(_number(record.get("tries"))),
             next_try_at=_number(record.get("next_try_at")),
             reason=str(record.get("reason", "")),
+            attempt=int(_number(record.get("attempt"))) or 1,
+            reboots=int(_number(record.get("reboots"))),
+            left_boot=str(record.get("left_boot", "")),
         )
 
-    def _has_outcome(self, key: str) -> bool:
+    def _stored_outcome(self, key: str) -> JsonMap:
+        """The outcome that is there; nothing when there is none, or none that can be read."""
         path = self.places.outcome(key)
         if not path.exists():
-            return False
+            return {}
         try:
-            model.decode_map(path.read_bytes(), str(path))
+            return model.decode_map(path.read_bytes(), str(path)) or {"deploy_status_code": 0}
         except MetadataError as exc:
             _move_aside(path, str(exc))
-            return False
-        return True
+            return {}
 
     def lock_path(self, key: str) -> Path:
         return self.places.locks / f"{key}.lock"

@@ -164,7 +164,8 @@ class MemoryJournal:
         record = self._records.get(key)
         if record is None:
             return Entry(key, model.FOREIGN if key in self.marks else model.UNKNOWN)
-        stored = {name: record[name] for name in ("id", "source", "received_at", "tries", "next_try_at", "reason")}
+        names = ("id", "source", "received_at", "tries", "next_try_at", "reason", "attempt", "reboots", "left_boot")
+        stored = {name: record[name] for name in names if name in record}
         return replace(Entry(key, self._progress(key, str(record["state"]))), **stored)  # type: ignore[arg-type]
 
     def entries(self) -> Mapping[str, Entry]:
@@ -192,6 +193,17 @@ class MemoryJournal:
         self._arrow()
         self.marks.add(deployment.key)
         self.locked.add(deployment.key)
+        self._arrow()
+
+    def record(self, key: str) -> JsonMap:
+        return dict(self._records.get(key, {}))
+
+    def note(self, key: str, **facts: Json) -> None:
+        self._write(key, {**self._records[key], **facts})
+
+    def unmark(self, key: str) -> None:
+        self._arrow()
+        self.marks.discard(key)
         self._arrow()
 
     def finish(self, key: str, body: Mapping[str, Json]) -> None:
@@ -229,7 +241,7 @@ class MemoryJournal:
         if state in model.SETTLED:
             return state
         if key in self._outcomes:
-            return model.FINISHED
+            return model.REBOOTING if model.REBOOT_FROM in self._outcomes[key] else model.FINISHED
         return model.RUNNING if key in self.locked else model.INTERRUPTED
 
     def _write(self, key: str, record: JsonMap) -> None:

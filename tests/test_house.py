@@ -14,7 +14,7 @@ import pytest
 import agent
 from tests.conftest import CHECKOUT
 
-PURE = ("errors", "model", "merge", "plan")
+PURE = ("errors", "options", "model", "merge", "plan")
 HEAVY = {
     "ansible_runner",
     "asyncio",

@@ -116,6 +116,8 @@ def _dispatch(
             return None
     if journal.refresh(key).progress == model.INTERRUPTED:
         runner.interrupted(key, journal, settings)
+    if journal.entry(key).progress == model.REBOOTING:
+        runner.no_reboot(key, journal, "heat-config does not reboot; let the agent run this deployment")
     with suppress(OSError):  # a lock file left behind does no harm
         journal.lock_path(key).unlink()
     return journal.outcome(key)

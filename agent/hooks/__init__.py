@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from agent.hooks import workplace
 from agent.hooks.workplace import Workplace
 from agent.model import ANSWERED_BY_TEMPLATES, Deployment, Outcome
 from agent.settings import Settings
@@ -39,6 +40,16 @@ class Hook:
     group: str
     module: str = "agent.hooks.executable"
     path: Path | None = None
+
+    @property
+    def changes_user(self) -> bool:
+        """Whether its program can be run as somebody else."""
+        return bool(getattr(import_module(self.module), "RUNS_AS", False))
+
+    def options(self) -> frozenset[str] | None:
+        """The options of its own that it knows; None when only the program itself can tell."""
+        known: frozenset[str] | None = getattr(import_module(self.module), "OPTIONS", frozenset())
+        return known
 
     def run(self, deployment: Deployment, place: Workplace) -> Outcome:
         module = import_module(self.module)
@@ -72,6 +83,13 @@ def find(group: str, settings: Settings, environ: Mapping[str, str], *, built_in
         if path.is_file() and os.access(path, os.X_OK):
             return Hook(group, path=path)
     return Hook(group, HOOKS[group]) if group in HOOKS else None
+
+
+def private_files(group: str, key: str, settings: Settings, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """What the built-in hook of a group keeps in its working directory for as long as it runs, and removes itself."""
+    names: tuple[str, ...] = getattr(import_module(HOOKS[group]), "PRIVATE", ()) if group in HOOKS else ()
+    working = workplace.directories(clean(group), settings, environ)[0] if names else Path()
+    return tuple(working / name.format(key=key) for name in names)
 
 
 def missing(group: str, settings: Settings, environ: Mapping[str, str]) -> str:

@@ -24,6 +24,8 @@ from agent.model import Deployment, Json, Outcome
 
 VARIABLE = "HEAT_ANSIBLE_CMD"
 INVENTORY = "localhost,"
+OPTIONS = frozenset({"tags", "skip_tags", "modulepath", "callback_plugins", "inventory"})
+PRIVATE = ("{key}_variables.json", ".{key}.runner")
 CHILD = Path(__file__).with_name("ansible_child.py")
 STATS_LIMIT = 16 << 20
 ADVICE = f"ansible-playbook is not on PATH; install ansible-core, or name the program in {VARIABLE}"

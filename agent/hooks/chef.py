@@ -27,6 +27,7 @@ NO_ATTRIBUTES = frozenset(
         *("deploy_signal_transport", "deploy_signal_id", "deploy_signal_verb"),
     }
 )
+OPTIONS = frozenset({"kitchen", "kitchen_path"})
 SETTINGS = ("log_level :debug", "log_location STDOUT", "local_mode true", "chef_zero.enabled true")
 
 

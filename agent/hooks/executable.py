@@ -15,6 +15,9 @@ from agent.hooks import workplace
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, JsonMap, Outcome
 
+OPTIONS = None  # known to the program alone
+RUNS_AS = True
+
 
 def run(deployment: Deployment, place: Workplace, program: Path) -> Outcome:
     what = f"hook {program}"

@@ -22,6 +22,7 @@ from agent.model import Deployment, Json, JsonMap, Outcome
 
 MANIFESTS = "/var/lib/heat-config/heat-config-kubelet/kubelet-manifests"
 DEFAULTS = {"images_timeout": 600.0, "containers_timeout": 120.0, "poll_period": 5.0}
+OPTIONS = frozenset(DEFAULTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ HIERA_DIRECTORY = "/etc/puppet/hieradata"
 DEBUG_LOG = "/var/log/puppet/heat-debug.log"
 VERBOSE_LOG = "/var/log/puppet/heat-verbose.log"
 SUCCESS = (0, 2)
+OPTIONS = frozenset({"enable_facter", "enable_hiera", "modulepath", "tags", "enable_debug", "enable_verbose"})
 ARGUMENT_LIMIT = 128 << 10  # MAX_ARG_STRLEN of Linux: one variable with its name
 TOO_MUCH = "its inputs together are too large for facts; set enable_facter to false and enable_hiera to true"
 

@@ -13,6 +13,8 @@ from agent.hooks import workplace
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
+OPTIONS: frozenset[str] = frozenset()
+RUNS_AS = True
 ARGUMENT_LIMIT = 128 << 10  # MAX_ARG_STRLEN of Linux: one variable with its name
 
 
@@ -33,7 +35,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     path = place.working / deployment.key
     try:
         workplace.prepare(place, deployment)
-        workplace.write_file(path, script, 0o700)
+        workplace.write_file(path, script, 0o700, place.user.owner if place.user else None)
         finished = workplace.run(
             place,
             deployment,

@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from agent import merge, model, process, state
 from agent.errors import MetadataError
 from agent.model import Deployment, Json, JsonMap, Outcome, Output
-from agent.process import Finished
+from agent.process import Finished, Identity
 from agent.settings import Settings
 from agent.state import Places
 
@@ -32,6 +32,26 @@ from agent.cli import main
 sys.exit(main.main(sys.argv[3:], sys.argv[2]))"""
 OUTPUT_FILE_LIMIT = 1 << 20
 REPLY_LIMIT = 16 << 20
+
+
+LIMITS = {"memory": "RLIMIT_AS", "tasks": "RLIMIT_NPROC", "cpu_time": "RLIMIT_CPU", "open_files": "RLIMIT_NOFILE"}
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody else that a hook's program is run as."""
+
+    name: str
+    home: str
+    shell: str
+    identity: Identity
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        return self.identity.uid, self.identity.gid
+
+    def variables(self) -> dict[str, str]:
+        return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell or "/bin/sh"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +67,9 @@ class Workplace:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     log: Callable[[bytes], object] | None = None
     root: Path = Path("/")
+    user: User | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
     metadata: Callable[[], JsonMap] = field(default=dict, repr=False)
 
     def path(self, variable: str, otherwise: str) -> Path:
@@ -66,19 +89,55 @@ def workplace(
     log: Callable[[bytes], object] | None = None,
 ) -> Workplace:
     """The workplace of a group. HEAT_<GROUP>_WORKING and _OUTPUTS win and are taken as they are."""
-    variable = "HEAT_" + group.upper().replace("-", "_")
-    name = f"heat-config-{group}"
+    working, outputs = directories(group, settings, environ)
     return Workplace(
-        working=_directory(environ.get(f"{variable}_WORKING"), settings.path(settings.working_dir) / name),
-        outputs=_directory(environ.get(f"{variable}_OUTPUTS"), settings.path(settings.outputs_dir) / name),
+        working=working,
+        outputs=outputs,
         mark=run_mark(deployment.key, settings),
-        timeout_s=settings.hook_timeout if deployment.timeout_s is None else deployment.timeout_s,
+        timeout_s=settings.hook_timeout if deployment.manner.timeout_s is None else deployment.manner.timeout_s,
         grace_s=settings.kill_grace,
         keep=settings.signal_limit,
         metadata=partial(_metadata, settings),
         environ=environ,
         log=log,
         root=settings.path("/"),
+        limits={LIMITS[name]: number for name, number in deployment.manner.limits.items()},
+    )
+
+
+def directories(group: str, settings: Settings, environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """Where the hook of a group works, and where its outputs are."""
+    variable = "HEAT_" + group.upper().replace("-", "_")
+    name = f"heat-config-{group}"
+    return (
+        _directory(environ.get(f"{variable}_WORKING"), settings.path(settings.working_dir) / name),
+        _directory(environ.get(f"{variable}_OUTPUTS"), settings.path(settings.outputs_dir) / name),
+    )
+
+
+def for_user(place: Workplace, name: str) -> Workplace:
+    """The same workplace for the user `name` (or uid), with directories of that user's own beside the usual ones.
+
+    Raises LookupError, saying what to do, when there is no such user or we may not become it.
+    """
+    import pwd  # noqa: PLC0415 - for few deployments
+
+    try:
+        known = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except (KeyError, OverflowError):
+        raise LookupError(
+            f"its option run_as names '{name}', who is no user of this guest; add the user first"
+        ) from None
+    if known.pw_uid == os.geteuid():
+        return place
+    if os.geteuid() != 0:
+        raise LookupError(f"its option run_as names '{name}' and this agent is not root; run it as root")
+    identity = Identity(known.pw_uid, known.pw_gid, tuple(os.getgrouplist(known.pw_name, known.pw_gid)))
+    return replace(
+        place,
+        working=place.working.with_name(f"{place.working.name}.{known.pw_name}"),
+        outputs=place.outputs.with_name(f"{place.outputs.name}.{known.pw_name}"),
+        user=User(known.pw_name, known.pw_dir, known.pw_shell, identity),
     )
 
 
@@ -182,6 +241,8 @@ def prepare(place: Workplace, deployment: Deployment) -> None:
     for directory in (place.working, place.outputs):
         directory.parent.mkdir(parents=True, exist_ok=True)
         directory.mkdir(mode=0o700, exist_ok=True)
+        if place.user:
+            os.chown(directory, *place.user.owner, follow_symlinks=False)
     for output in deployment.outputs:
         output_file(place, deployment, output).unlink(missing_ok=True)
 
@@ -262,9 +323,10 @@ def run(
     cwd: Path | None = None,
 ) -> Finished:
     """Run a hook's program, in the working directory or in `cwd`. Raises OSError when it cannot be started."""
+    who = place.user.variables() if place.user else {}
     return process.run(
         argv,
-        env=process.environment({**variables, RUN_MARK: place.mark}),
+        env=process.environment({**variables, **who, **place.told, RUN_MARK: place.mark}),
         cwd=cwd or place.working,
         timeout_s=place.timeout_s,
         grace_s=place.grace_s,
@@ -272,6 +334,8 @@ def run(
         keep=place.keep,
         keep_stdout=keep_stdout,
         tee=place.log,
+        identity=place.user.identity if place.user else None,
+        limits=place.limits,
     )
 
 
@@ -315,12 +379,24 @@ def read_outputs(place: Workplace, deployment: Deployment) -> dict[str, Json]:
     outputs: dict[str, Json] = {}
     for output in deployment.outputs:
         try:
-            with output_file(place, deployment, output).open("rb") as file:
+            with _open_output(place, output_file(place, deployment, output)) as file:
                 data = file.read(OUTPUT_FILE_LIMIT + 1)
         except OSError:  # a hook need not set every output
             continue
         outputs[output.name] = data[:OUTPUT_FILE_LIMIT].decode("utf-8", "replace")
     return outputs
+
+
+def _open_output(place: Workplace, path: Path) -> IO[bytes]:
+    """An output to read. What another user put there must be that user's own file: we could read much more."""
+    if place.user is None:
+        return path.open("rb")
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    known = os.fstat(file.fileno())
+    if not stat.S_ISREG(known.st_mode) or known.st_uid != place.user.identity.uid:
+        file.close()
+        raise PermissionError(errno.EACCES, "not a file of the user's own", str(path))
+    return file
 
 
 def output_file(place: Workplace, deployment: Deployment, output: Output) -> Path:

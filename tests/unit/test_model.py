@@ -194,7 +194,12 @@ def test_a_bare_deployment_is_ungrouped_and_runs_with_nothing() -> None:
     deployment = model.parse_deployment({"id": "d1"})
 
     assert ("", "Heat::Ungrouped", "d1") == (deployment.fault, deployment.group, deployment.name)
-    assert ({}, (), {}, None) == (deployment.inputs, deployment.outputs, deployment.options, deployment.timeout_s)
+    assert ({}, (), {}, None) == (
+        deployment.inputs,
+        deployment.outputs,
+        deployment.options,
+        deployment.manner.timeout_s,
+    )
     assert not deployment.endpoint.wanted
 
 
@@ -236,7 +241,7 @@ def test_a_wrong_shape_is_named_in_the_fault(fields: JsonMap, said: str) -> None
 def test_the_option_timeout_is_seconds_as_number_or_text(given_timeout: model.Json, seconds: float | None) -> None:
     deployment = model.parse_deployment(raw("d1", options={"timeout": given_timeout}))
 
-    assert ("", seconds) == (deployment.fault, deployment.timeout_s)
+    assert ("", seconds) == (deployment.fault, deployment.manner.timeout_s)
 
 
 def test_an_input_without_a_value_has_its_default_and_else_nothing() -> None:
