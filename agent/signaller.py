@@ -65,6 +65,8 @@ def own(settings: Settings) -> Own:
     user = None
     if s.heat_auth_url:
         user = Credentials(s.heat_auth_url, s.heat_user_id, s.heat_password, s.heat_project_id, s.heat_region_name)
+    elif s.zaqar_auth_url:
+        user = Credentials(s.zaqar_auth_url, s.zaqar_user_id, s.zaqar_password, s.zaqar_project_id, s.zaqar_region_name)
     return Own(user, s.cfn_access_key_id, s.cfn_secret_access_key)
 
 

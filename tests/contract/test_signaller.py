@@ -9,8 +9,10 @@ import pytest
 
 from agent import signaller
 from agent.errors import AgentError, Refused, Unavailable
-from agent.identity import Tokens
+from agent.identity import Tokens, sign_v2
 from agent.model import Credentials, Endpoint, JsonMap, Outcome
+from agent.settings import Settings
+from agent.signaller import Own
 from agent.transport import Client
 from tests.fakes import Peer, Raw, Reply
 
@@ -235,3 +237,122 @@ def test_a_transport_of_a_later_heat_waits_for_a_later_agent(send: Send) -> None
         send(Endpoint("PIGEON_SIGNAL", url="http://x/"))
 
     assert not caught.value.sent
+
+
+# --------------------------------------------------------------------------------------------- another door
+
+URL_PATH = "/v1/signal/arn%3Aopenstack%3Aheat"
+KEYS = Own(access_key="AKEY", secret_key="SKEY")
+Doors = Callable[[Endpoint, Own], None]
+
+
+@pytest.fixture
+def through(client: Client) -> Doors:
+    tokens = Tokens(client, lambda: 0.0)
+    return lambda endpoint, server: signaller.send(endpoint, BODY, client, tokens, server)
+
+
+def by_user(peer: Peer) -> Own:
+    return Own(Credentials(f"{peer.url}/v3", "server", "password", "project", "One"))
+
+
+def expired(peer: Peer, transport: str = "CFN_SIGNAL") -> Endpoint:
+    """What a CFN_SIGNAL deployment brings: a URL, its stack and resource, and no user."""
+    url = presigned(peer).url
+    return Endpoint(transport, url=url, verb="POST", stack_id=STACK, resource_name="my deployment/1")
+
+
+def test_a_url_that_is_taken_needs_no_other_door(peer: Peer, through: Doors) -> None:
+    peer.answers[URL_PATH] = Reply(200)
+
+    through(expired(peer), by_user(peer))
+
+    assert [URL_PATH] == [request.path for request in peer.requests]
+
+
+def test_a_refused_url_is_followed_by_the_servers_own_user(peer: Peer, through: Doors) -> None:
+    keystone(peer, "token-1")
+    peer.answers[URL_PATH] = Reply(403)
+    peer.answers[SIGNAL_PATH] = Reply(200, b"null")
+
+    through(expired(peer), by_user(peer))
+
+    assert [URL_PATH, "/v3/auth/tokens", SIGNAL_PATH] == [request.path for request in peer.requests]
+    assert "server" == json.loads(peer.requests[1].body)["auth"]["identity"]["password"]["user"]["id"]
+    assert "token-1" == peer.requests[2].headers["x-auth-token"]
+    assert BODY == json.loads(peer.requests[2].body)
+
+
+def test_a_server_without_a_user_signs_the_same_url_anew_without_a_timestamp(peer: Peer, through: Doors) -> None:
+    peer.answers[URL_PATH] = [Reply(403), Reply(200)]
+
+    through(expired(peer), KEYS)
+
+    _, again = peer.requests
+    assert sign_v2("POST", peer.url + URL_PATH, {}, "AKEY", "SKEY") == f"{peer.url}{again.path}?{again.query}"
+    assert ("POST", "application/json") == (again.method, again.headers["content-type"])
+    assert "Timestamp" not in again.query
+    assert BODY == json.loads(again.body)
+
+
+def test_signature_version_4_is_the_last_way_to_sign(peer: Peer, through: Doors) -> None:
+    peer.answers[URL_PATH] = [Reply(403), Reply(403), Reply(200)]
+
+    through(expired(peer), KEYS)
+
+    last = peer.requests[-1]
+    assert (3, "") == (len(peer.requests), last.query)
+    assert last.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKEY/")
+    assert BODY == json.loads(last.body)
+
+
+def test_keys_that_are_refused_in_both_ways_may_be_right_later(peer: Peer, through: Doors) -> None:
+    peer.answers[URL_PATH] = Reply(403)
+
+    with pytest.raises(Refused) as caught:
+        through(expired(peer), KEYS)
+
+    assert (403, False, 3) == (caught.value.status, caught.value.final, len(peer.requests))
+
+
+@pytest.mark.parametrize("door", ["user", "keys"])
+def test_a_deployment_of_another_stack_has_no_other_door(peer: Peer, through: Doors, door: str) -> None:
+    keystone(peer, "token-1")
+    peer.answers[SIGNAL_PATH] = Reply(404, b"The Stack (x) could not be found.")
+    peer.answers[URL_PATH] = [Reply(403, b"AccessDenied"), Reply(400, b"The Stack (x) could not be found.")]
+
+    with pytest.raises(Refused, match=r"AccessDenied.*auth_ttl.*another stack.*could not be found") as caught:
+        through(expired(peer), by_user(peer) if door == "user" else KEYS)
+
+    assert (403, False) == (caught.value.status, caught.value.final)
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_door_that_is_down_means_later(peer: Peer, through: Doors) -> None:
+    keystone(peer, "token-1")
+    peer.answers[URL_PATH] = Reply(403)
+    peer.answers[SIGNAL_PATH] = Reply(503)
+
+    with pytest.raises(Unavailable):
+        through(expired(peer), by_user(peer))
+
+
+@pytest.mark.parametrize(("transport", "status"), [("TEMP_URL_SIGNAL", 403), ("CFN_SIGNAL", 404), ("CFN_SIGNAL", 400)])
+def test_other_refusals_open_no_other_door(peer: Peer, through: Doors, transport: str, status: int) -> None:
+    peer.answers[URL_PATH] = Reply(status)
+
+    with pytest.raises(Refused):
+        through(expired(peer, transport), by_user(peer))
+
+    assert 1 == len(peer.requests)
+
+
+def test_the_user_of_the_queue_serves_where_the_native_collector_has_none() -> None:
+    queue: dict[str, Any] = {"zaqar_auth_url": "http://k", "zaqar_user_id": "z", "zaqar_project_id": "p"}
+
+    alone = signaller.own(Settings(**queue))
+    beside = signaller.own(Settings(**queue, heat_auth_url="http://k", heat_user_id="h"))
+
+    assert alone.user
+    assert beside.user
+    assert ("z", "h") == (alone.user.user_id, beside.user.user_id)
