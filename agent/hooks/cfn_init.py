@@ -1,7 +1,7 @@
 """Group `cfn-init`: the config is what `AWS::CloudFormation::Init` would hold; cfn-init executes it.
 
 The contract is heat-agents' hook-cfn-init.py: the config becomes the `last_metadata` that cfn-init falls back to, then
-cfn-init runs without arguments.
+cfn-init runs without arguments: the guest's, else the agent's own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
 VARIABLE = "HEAT_CFN_INIT_CMD"
+DIRECTORY_VARIABLE = "HEAT_CFN_INIT_LAST_METADATA_DIR"
 METADATA_DIRECTORY = "/var/cache/heat-cfntools"
 
 
@@ -22,16 +23,17 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
         metadata = {"AWS::CloudFormation::Init": workplace.config_map(deployment)}
     except MetadataError as exc:
         return workplace.data_fault(deployment, exc)
+    path = place.path(DIRECTORY_VARIABLE, METADATA_DIRECTORY) / "last_metadata"
     argv = workplace.command(place, VARIABLE, "cfn-init")
+    if not argv and not place.environ.get(VARIABLE) and str(path.parent) == METADATA_DIRECTORY:
+        argv = workplace.own(place, "cfn-init")  # reads the last metadata where the old tools keep them
     if not argv:
         advice = f"cfn-init is not on PATH; install heat-cfntools, or name the program in {VARIABLE}"
         return workplace.missing_tool(place, deployment, VARIABLE, advice)
-    path = place.path("HEAT_CFN_INIT_LAST_METADATA_DIR", METADATA_DIRECTORY) / "last_metadata"
     try:
         workplace.make_directories(path.parent)
-        workplace.write_file(
-            path, json.dumps(metadata).encode(), 0o700, durable=True
-        )  # the mode that heat-cfntools gives it
+        mode = 0o700  # as heat-cfntools gives it
+        workplace.write_file(path, json.dumps(metadata).encode(), mode, durable=True)
     except OSError as exc:
         return workplace.not_written(deployment, path, exc)
     return workplace.run_tool(place, deployment, argv)
