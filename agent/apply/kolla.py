@@ -204,7 +204,8 @@ def _copy(
     whole = scene.node(origin).kind == DIRECTORY
     if path in {"/", origin} or (whole and path.startswith(f"{origin}/")):
         raise InvalidConfig(f"{copy.where}: {dest} is the source, or lies in it")
-    if not whole and scene.node(path).kind == DIRECTORY and path not in ours:
+    known = any(f"{path}/".startswith(f"{top}/") for top in ours)
+    if not whole and scene.node(path).kind == DIRECTORY and not known:
         raise ApplyError(f"placing the file {dest}: a directory is there; move it away, or end dest with /")
     if whole and not copy.merge:
         scene.remove(path)

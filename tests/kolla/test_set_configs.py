@@ -167,7 +167,7 @@ def test_a_failure_half_way_leaves_everything_as_it_was(root: Path, monkeypatch:
     (root / "etc/old/in").write_text("in")
     (root / "etc/a").write_text("mine")
     (root / "etc/log").write_text("log")
-    os.chmod(root / "etc/log", 0o644)
+    (root / "etc/log").chmod(0o644)
     raw = {
         "command": "c",
         "config_files": [entry("d", "/etc/old"), entry("a", "/etc/a"), entry("a", "/new/deep/b")],
