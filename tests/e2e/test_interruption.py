@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.cloud import Heat, eventually
 from tests.e2e.conftest import Launcher
 from tests.e2e.guest import Guest
-from tests.e2e.transports import CFN, HEAT, Transports
+from tests.e2e.transports import CFN, HEAT, TEMP_URL, Transports
 from tests.lab import processes, services
 
 EVERY_SECOND = {"polling_interval": 1, "cfn__polling_interval": 1, "cfn__min_polling_interval": 1}
@@ -47,6 +47,29 @@ def test_an_outcome_waits_for_heat_to_come_back(
     assert "at last" == heat.outputs(stack)["greeting"]
     assert ["started", "finished"] == guest.ran()
     assert 0 == guest.outcome(identity)["deploy_status_code"]
+
+
+@pytest.mark.parametrize("transports", [TEMP_URL, Transports("ZAQAR_MESSAGE", "ZAQAR_SIGNAL")], ids=str)
+def test_an_outcome_for_a_store_arrives_while_heat_is_away(
+    heat: Heat, guest: Guest, launch: Launcher, transports: Transports
+) -> None:
+    # An outage of the store itself cannot be tried: Heat looks there each second and fails the stack by itself.
+    guest.configure(**EVERY_SECOND, signal_backoff=2)
+    stack = launch("script.yaml", **transports.parameters, script=TAKES_3_S)
+    identity = heat.wait_offered(stack, "hello")
+
+    with guest.daemon():
+        guest.wait_ran("started")
+        services.send_away(heat.lab, "heat")
+        try:
+            guest.wait_ran("finished")
+            eventually(lambda: "signalled" == guest.journal(identity)["state"], "the outcome to be taken", 20)
+        finally:
+            services.bring_back(heat.lab, "heat")
+        heat.wait(stack, "CREATE_COMPLETE")
+
+    assert "at last" == heat.outputs(stack)["greeting"]
+    assert ["started", "finished"] == guest.ran()
 
 
 def test_a_script_outlives_an_agent_that_is_killed_and_is_not_run_again(
