@@ -19,12 +19,24 @@ SUITES = {
         *("--dispatch", "{doors}/heat-config", "--notify", "{doors}/heat-config-notify"),
     ],
     "trio": ["--bin", "{doors}", "-j", "2", "cases", "defects"],
+    "cfn": [
+        "--cmd",
+        "{doors}/{{tool}}",
+        "--flavor",
+        "want",
+        "--jobs",
+        "2",
+        *sorted(map(str, HERE.glob("cfn/cases/*"))),
+    ],
     "kolla": ["--cases", "cases", "--", "{doors}/kolla_set_configs", "--root", "{{root}}"],
 }
 # cases that show what an old tool does where another case of the same call wants something better
-OUTDONE = {"trio": ["occ-46-cachedir-parent-missing"]}  # defects/occ-24-cachedir-made wants the parent made
+OUTDONE = {
+    "trio": ["occ-46-cachedir-parent-missing"],  # defects/occ-24-cachedir-made wants the parent made
+    "cfn": ["files-03-unknown-owner"],  # wants the failure and yet the file; everything is validated before any write
+}
 FAILED = re.compile(r"^FAIL\s+(\S+)", re.MULTILINE)
-PASSED = re.compile(r"^(?:total: )?(\d+) (?:ok|of \d+ passed|cases, )", re.MULTILINE)
+PASSED = re.compile(r"^(?:total: )?\d+ (?:ok|of \d+ passed|cases, )|pass \d+ of \d+ cases$", re.MULTILINE)
 
 
 RT_SIGACTION = {"x86_64": 13, "aarch64": 134}
