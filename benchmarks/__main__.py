@@ -23,13 +23,9 @@ MEASUREMENTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="benchmarks", description="The agent beside its peers, as ratios of one run."
-    )
+    parser = argparse.ArgumentParser(prog="benchmarks", description="The agent beside its peers, as ratios of one run.")
     parser.add_argument("--quick", action="store_true", help="fewer repeats, under a minute")
-    parser.add_argument(
-        "names", metavar="NAME", nargs="*", help=f"of {', '.join(MEASUREMENTS)} (default: all)"
-    )
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"of {', '.join(MEASUREMENTS)} (default: all)")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in MEASUREMENTS]
     if unknown:

@@ -81,9 +81,7 @@ def _run(bench: Bench, side: Side, count: int) -> Run:
     spent = cost.run(program, timeout_s=SLOWEST_S)
     arrivals = bench.endpoint.arrivals()[before:]
     if len(arrivals) != count:
-        raise RuntimeError(
-            f"{side.__name__}: {len(arrivals)} of {count} deployments were signalled; see {program.log}"
-        )
+        raise RuntimeError(f"{side.__name__}: {len(arrivals)} of {count} deployments were signalled; see {program.log}")
     return Run(spent.wall_s, tuple(after - before for before, after in itertools.pairwise(arrivals)))
 
 

@@ -76,9 +76,7 @@ def _writes(directory: int, sizes: Sequence[int], deployment: int) -> None:
         os.write(fd, b"x" * size)
         os.fsync(fd)
         os.close(fd)
-        os.rename(
-            "new", f"{deployment}.{number % (len(sizes) - 1)}", src_dir_fd=directory, dst_dir_fd=directory
-        )
+        os.rename("new", f"{deployment}.{number % (len(sizes) - 1)}", src_dir_fd=directory, dst_dir_fd=directory)
         os.fsync(directory)
 
 

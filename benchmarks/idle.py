@@ -19,9 +19,7 @@ TARGET_MIB = 24
 
 def measure(bench: Bench) -> list[Row]:
     we, they = _private_mib(bench, Ours), _private_mib(bench, Theirs)
-    return [
-        Row("idle daemon, private memory", f"{we:.1f} MiB", f"{they:.1f} MiB", they / we, f"{TARGET_MIB} MiB")
-    ]
+    return [Row("idle daemon, private memory", f"{we:.1f} MiB", f"{they:.1f} MiB", they / we, f"{TARGET_MIB} MiB")]
 
 
 def _private_mib(bench: Bench, side: Side) -> float:

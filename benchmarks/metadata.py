@@ -36,8 +36,7 @@ def _deployment(number: int, url: str, script: str) -> dict[str, object]:
         "creation_time": "2030-01-01T00:00:00Z",
         "config": script,
         "inputs": [
-            {"name": name, "type": "String", "value": value, "description": None}
-            for name, value in inputs.items()
+            {"name": name, "type": "String", "value": value, "description": None} for name, value in inputs.items()
         ],
         "outputs": [],
         "options": {},

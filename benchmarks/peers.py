@@ -99,9 +99,7 @@ class Theirs:
         shutil.copy(source / "heat-config/os-apply-config/var/run/heat-config/heat-config", template)
         (self.root / "quiet/sitecustomize.py").write_text(_NOT_ROOT)
         self._script("configure.d/20-os-apply-config", f"PYTHONPATH={self.root}/quiet exec os-apply-config\n")
-        _install(
-            source / "heat-config/os-refresh-config/configure.d/55-heat-config", self.root / "configure.d"
-        )
+        _install(source / "heat-config/os-refresh-config/configure.d/55-heat-config", self.root / "configure.d")
         _install(source / "heat-config/bin/heat-config-notify", self.root)
         _install(source / "heat-config-script/install.d/hook-script.py", self.root / "hooks/script")
         collector = f"collectors = {'request' if self.url else 'heat_local'}\n"
