@@ -105,6 +105,10 @@ class Guest:
         entry: dict[str, Any] = json.loads(self._entry(identity).read_text())
         return entry
 
+    def known(self) -> int:
+        """How many deployments the agent has ever taken up."""
+        return len(list(self._entry("*").parent.glob("*.json")))
+
     def forget_acknowledgement(self, identity: str) -> None:
         """Put the entry back to where a kill -9 leaves it between Heat's answer and the note of it."""
         entry = self.journal(identity)
