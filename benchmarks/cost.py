@@ -23,6 +23,10 @@ class Command:
     env: dict[str, str]
     log: Path
 
+    def last_words(self) -> str:
+        """The end of its log, for a message: the temporary directory does not outlive the run."""
+        return self.log.read_text(errors="replace")[-1500:]
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -56,7 +60,7 @@ def run(command: Command, *, timeout_s: float, look_s: float = 0.0) -> Cost:
     try:
         while not _ended(pidfd, look_s or timeout_s):
             if time.monotonic() - began > timeout_s:
-                raise TimeoutError(f"{command.argv[0]} took more than {timeout_s:.0f} s; see {command.log}")
+                raise TimeoutError(f"{command.argv[0]} took more than {timeout_s:.0f} s: {command.last_words()}")
             peak = max(peak, memory(process.pid, ("Pss",)))
     except BaseException:
         stop(process)

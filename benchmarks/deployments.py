@@ -81,7 +81,8 @@ def _run(bench: Bench, side: Side, count: int) -> Run:
     spent = cost.run(program, timeout_s=SLOWEST_S)
     arrivals = bench.endpoint.arrivals()[before:]
     if len(arrivals) != count:
-        raise RuntimeError(f"{side.__name__}: {len(arrivals)} of {count} deployments were signalled; see {program.log}")
+        told = f"{len(arrivals)} of {count} deployments were signalled"
+        raise RuntimeError(f"{side.__name__}: {told}: {program.last_words()}")
     return Run(spent.wall_s, tuple(after - before for before, after in itertools.pairwise(arrivals)))
 
 
@@ -90,7 +91,9 @@ def _sizes(bench: Bench) -> list[int]:
     document = metadata.document(1, bench.endpoint.url)
     bench.endpoint.serve(document)
     side = Ours(bench.place(), f"{bench.endpoint.url}/metadata")
-    cost.run(side.once(), timeout_s=SLOWEST_S)
+    program = side.once()
+    if cost.run(program, timeout_s=SLOWEST_S).status != 0:
+        raise RuntimeError(f"the agent does not run one deployment: {program.last_words()}")
     return [path.stat().st_size for path in side.state_files(metadata.ids(document)[0])]
 
 
