@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from types import FrameType
 
 from agent import log
-from agent.engine import Answer, Engine
+from agent.engine import Engine
 from agent.errors import Refused, StateError
+from agent.metadata import Answer
 from agent.settings import Settings
 from agent.subscription import Subscription
 
@@ -84,7 +85,7 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
         while not told.stop:
             if told.reload:
                 told.reload = False
-                engine.reload()
+                engine.metadata.reload()
                 paces.clear()
             now = time.time()
             try:
@@ -93,7 +94,7 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
                         engine.open()
                         opened = True
                     _poll(engine, paces, now, jitter)
-                    if subscription.tend(engine.settings, engine.tokens, now):
+                    if subscription.tend(engine.settings, engine.metadata.tokens, now):
                         paces["zaqar"] = Pace()
                 if engine.settings.poll_until_success and engine.all_succeeded():
                     log.info("all deployments succeeded, polling stops", until="SIGHUP or a restart")
@@ -111,7 +112,7 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
 
 def _poll(engine: Engine, paces: dict[str, Pace], now: float, jitter: Jitter) -> None:
     """Ask the sources that are due, and look again at what is held or unsent."""
-    sources = engine.sources()
+    sources = engine.metadata.names()
     due = [name for name in sources if paces.setdefault(name, Pace()).due <= now]
     if not due and engine.next_due() > now:
         return
@@ -131,7 +132,7 @@ def _bounds(name: str, settings: Settings) -> tuple[float, float]:
 
 
 def _next(engine: Engine, paces: dict[str, Pace], start_at: float) -> float:
-    known = [paces[name].due for name in engine.sources() if name in paces]
+    known = [paces[name].due for name in engine.metadata.names() if name in paces]
     nothing_yet = time.time() + engine.settings.polling_interval
     return max(min([*known, engine.next_due()] if known else [nothing_yet, engine.next_due()]), start_at)
 

@@ -14,32 +14,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
-from agent import hooks, log, merge, model, runner, signaller, state
-from agent.collectors import COLLECTORS
-from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, StateError, Unavailable
-from agent.identity import Tokens
-from agent.model import Deployment, Document, Entry, JsonMap, Parsed
-from agent.plan import Hold, Run, Signal, plan, unique, withdrawn
+from agent import hooks, log, model, runner, signaller
+from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
+from agent.metadata import Answer, Metadata, places
+from agent.model import Deployment, Entry
+from agent.plan import Hold, Run, Signal, plan, withdrawn
 from agent.runner import Running
 from agent.settings import Given, Settings
-from agent.state import Journal, Places
-from agent.transport import Client, Limits
+from agent.state import Journal
 
-OVERLAY = "os-collect-config"
 FIRST_RETRY_S = 1.0
 REBOOTS = 3  # for one deployment; a hook that asks for more is in a loop
 REBOOT_WITHIN_S = 1800.0  # of the reboot command; systemd itself gives up waiting for services before
-GONE_AFTER = 2  # answers in a row that the stack does not exist, before its deployments count as withdrawn
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What asking one source came to: new content, the same as before, or why there was none."""
-
-    changed: bool = False
-    fault: AgentError | None = None
 
 
 class Engine:
@@ -53,34 +40,30 @@ class Engine:
         clock: Callable[[], float] = time.time,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.given = given
-        self.settings = given.settings()
+        self.metadata = Metadata(given, clock)
         self.can_hold = can_hold
         self.journal = Journal(places(self.settings), clock)
-        self.documents: dict[str, tuple[Document, ...]] = {}
-        self.faults: dict[str, str] = {}
         self.running: dict[str, Running] = {}
         self.failed: set[str] = set()
         self.holding: dict[str, float] = {}
-        self._parsed: dict[str, Parsed] = {}
         self._queue: deque[Deployment] = deque()
         self._listed: dict[str, Deployment] = {}
         self._cancelled: set[str] = set()
         self._taken: list[str] = []
         self._rebooting: tuple[str, ...] = ()
         self._reboot_asked_at: float | None = None
-        self._gone: dict[str, int] = {}
         self._noted: frozenset[str] | None = None
         self._clock = clock
         self._jitter = jitter
-        self._connect()
+
+    @property
+    def settings(self) -> Settings:
+        return self.metadata.settings
 
     def open(self) -> None:
         """Read the state that an earlier agent left, and take over its runners. The caller holds the lock."""
         self.journal.open()
-        for document in state.kept_documents(self.journal.places):
-            self.documents[document.source] = (*self.documents.get(document.source, ()), document)
-        self._overlay()
+        self.metadata.open()
         for key, entry in self.journal.entries().items():
             if entry.progress == model.RUNNING:
                 self.running[key] = runner.adopt(key, self.journal)
@@ -88,10 +71,11 @@ class Engine:
 
     def cycle(self, sources: Collection[str] | None = None) -> Mapping[str, Answer]:
         """Ask `sources` (all when None) and begin what is due; returns what each of them answered."""
-        answers = self.collect(sources)
+        answers = self.metadata.collect(sources)
         fresh = {name for name, answer in answers.items() if answer.fault is None}
         self.journal.rescan()
-        deployments = self._deployments()
+        deployments = self.metadata.deployments()
+        self._listed = {deployment.key: deployment for deployment in deployments}
         self._settle_interrupted()
         self._withdraw(deployments, fresh)
         self._settle_reboots()
@@ -115,23 +99,6 @@ class Engine:
                     self._hold(deployment, until)
         self.advance()
         return answers
-
-    def collect(self, sources: Collection[str] | None = None) -> Mapping[str, Answer]:
-        """Fetch from the configured sources among `sources`; one that an answer configures is asked at once, too."""
-        answers: dict[str, Answer] = {}
-        while name := next((n for n in self.sources() if n not in answers and (sources is None or n in sources)), ""):
-            answers[name] = self._ask(name)
-            if answers[name].changed and self._overlay():
-                sources = None
-        return answers
-
-    def sources(self) -> tuple[str, ...]:
-        """The collectors that have somebody to ask, in order; cloud-init's files first: they configure the rest."""
-        named = dict.fromkeys((*(n for n in self.given_collectors() if n == "heat_local"), *self.settings.collectors))
-        return tuple(name for name in named if name in COLLECTORS and COLLECTORS[name].configured(self.settings))
-
-    def given_collectors(self) -> tuple[str, ...]:
-        return self.given.settings().collectors
 
     def advance(self) -> None:
         """Start what waits in the queue while there is room, then record what endpoints took.
@@ -221,122 +188,12 @@ class Engine:
         """Whether there were deployments, and each one is done, was taken by its endpoint and did not fail."""
         done = (model.SIGNALLED, model.FOREIGN)
         taken = all(self.journal.entry(key).progress in done for key in self._listed)
-        return self.idle and taken and bool(self._listed) and not self.failed and not self.faults
+        return self.idle and taken and bool(self._listed) and not self.failed and not self.metadata.faults
 
     def exit_status(self) -> int:
         if self.failed:
             return 1
-        return 2 if self.faults or self.unsent() or self._rebooting else 0
-
-    def reload(self) -> None:
-        """Read the settings files again; a faulty one leaves everything as it was."""
-        try:
-            given = self.given.reread()
-            given.settings()
-        except SettingsError as exc:
-            log.error("settings not taken over", reason=str(exc))
-            return
-        self.given = given
-        self._overlay()
-        self._connect()
-
-    # ------------------------------------------------------------------------------------------- collect
-
-    def _connect(self) -> None:
-        limits = Limits(
-            self.settings.connect_timeout,
-            self.settings.read_timeout,
-            self.settings.total_timeout,
-            self.settings.max_document,
-        )
-        self.client = Client(limits, ca_file=self.settings.ca_file, proxy=self.settings.proxy)
-        self.tokens = Tokens(self.client, self._clock)
-
-    def _ask(self, name: str) -> Answer:
-        previous = self.documents.get(name, ())
-        try:
-            found = COLLECTORS[name].collect(self.settings, self.client, self.tokens, previous)
-        except (Unavailable, Refused, MetadataError, SettingsError) as exc:
-            self.faults[name] = str(exc)
-            log.warning("source unavailable", source=name, reason=str(exc), kept=len(previous))
-            if not self._gone_for_good(name, exc) or not self._listing(previous):
-                return Answer(fault=exc)
-            log.error("the stack is gone, nothing it listed is wanted", source=name)
-            found = tuple(self._without_deployments(document) for document in previous)
-        else:
-            self.faults.pop(name, None)
-            self._gone.pop(name, None)
-        if _digests(found) == _digests(previous):
-            self._acknowledge(name, found)
-            return Answer()
-        self._keep(name, previous, tuple(replace(document, fetched_at=self._clock()) for document in found))
-        self._acknowledge(name, found)
-        log.info("source changed", source=name, documents=len(found))
-        return Answer(changed=True)
-
-    def _gone_for_good(self, name: str, fault: AgentError) -> bool:
-        """Whether a source has said often enough that its stack does not exist; one such answer may be a mishap."""
-        self._gone[name] = self._gone.get(name, 0) + 1 if isinstance(fault, Gone) else 0
-        return self._gone[name] >= GONE_AFTER
-
-    def _listing(self, documents: tuple[Document, ...]) -> bool:
-        return any(document.content.get(key) for document in documents for key in self.settings.deployment_key)
-
-    def _without_deployments(self, document: Document) -> Document:
-        emptied: JsonMap = {key: [] for key in self.settings.deployment_key}
-        return model.document(document.source, {**document.content, **emptied}, name=document.name)
-
-    def _keep(self, name: str, previous: tuple[Document, ...], found: tuple[Document, ...]) -> None:
-        known = {(document.name, document.digest) for document in previous}
-        for document in found:
-            if (document.name, document.digest) not in known:
-                state.keep_document(self.journal.places, document)
-        for gone in {document.name for document in previous} - {document.name for document in found}:
-            state.forget_document(self.journal.places, gone)
-        self.documents[name] = found
-
-    def _acknowledge(self, name: str, found: tuple[Document, ...]) -> None:
-        """Tell a source that deletes what was read that it is on disk; untold, it says the same again."""
-        acknowledge = getattr(COLLECTORS[name], "acknowledge", None)
-        try:
-            if acknowledge:
-                acknowledge(self.settings, self.client, self.tokens, found)
-        except (Unavailable, Refused, SettingsError) as exc:
-            log.warning("not acknowledged, again at the next poll", source=name, reason=str(exc))
-
-    def _overlay(self) -> bool:
-        """Let the metadata's own section configure the collectors; True when that changed anything."""
-        section = merge.merge(d for documents in self._in_order() for d in documents).get(OVERLAY)
-        try:
-            settings = self.given.settings(section if isinstance(section, dict) else {})
-        except SettingsError as exc:
-            log.error("settings in the metadata not taken over", reason=str(exc))
-            return False
-        changed = settings != self.settings
-        self.settings = settings
-        return changed
-
-    def _in_order(self) -> list[tuple[Document, ...]]:
-        order = dict.fromkeys((*self.given_collectors(), *self.settings.collectors))
-        return [self.documents[name] for name in order if name in self.documents]
-
-    def _deployments(self) -> tuple[Deployment, ...]:
-        documents = [document for name in self.sources() for document in self.documents.get(name, ())]
-        self._parsed = {f"{d.name} {d.digest}": self._parse(d) for d in documents}
-        deployments, repeated = unique(d for parsed in self._parsed.values() for d in parsed.deployments)
-        for identity in repeated:
-            log.debug("id listed more than once, the first counts", deployment=identity)
-        self._listed = {deployment.key: deployment for deployment in deployments}
-        return deployments
-
-    def _parse(self, document: Document) -> Parsed:
-        """The deployments of a document, parsed once for as long as it stays the same."""
-        known = self._parsed.get(f"{document.name} {document.digest}")
-        if known is None:
-            known = model.parse_deployments(document, self.settings.deployment_key)
-            for problem in known.problems:
-                log.error("not a deployment", source=document.source, document=document.name, reason=problem)
-        return known
+        return 2 if self.metadata.faults or self.unsent() or self._rebooting else 0
 
     # --------------------------------------------------------------------------------- dispatch and record
 
@@ -432,7 +289,8 @@ class Engine:
 
     def _withdraw(self, deployments: Collection[Deployment], fresh: Collection[str]) -> None:
         """What the newest document no longer lists: its hook is cancelled, its outcome is never sent."""
-        nameless = () if self.faults else ("",)  # a damaged record, or an old door's, has no source to wait for
+        # a damaged record, or one of an old door, has no source that could take it away: all of them together can
+        nameless = () if self.metadata.faults else ("",)
         for entry in withdrawn(deployments, dict(self.journal.entries()), {*fresh, *nameless}):
             if entry.progress in (model.FINISHED, model.REBOOTING):
                 self._supersede(entry)
@@ -443,7 +301,7 @@ class Engine:
 
     def _forget(self) -> None:
         """Bound the state: once every source has answered, what left the metadata long ago goes, with its log."""
-        if self.faults or self._listed.keys() == self._noted:
+        if self.metadata.faults or self._listed.keys() == self._noted:
             return
         self._noted = frozenset(self._listed)
         self.journal.note_listed(self._noted)
@@ -477,7 +335,8 @@ class Engine:
             self.journal.settle(key, model.SIGNALLED, "nobody waits for a signal")
             return
         try:
-            signaller.send(deployment.endpoint, body, self.client, self.tokens, signaller.own(self.settings))
+            known = self.metadata
+            signaller.send(deployment.endpoint, body, known.client, known.tokens, signaller.own(known.settings))
         except Refused as exc:
             if exc.final:
                 self.journal.settle(key, model.REFUSED, str(exc))
@@ -502,12 +361,3 @@ class Engine:
         wait = max(at_least_s, self._jitter(longest / 2, longest))
         self.journal.tried(deployment.key, str(exc), now + wait)
         log.warning("outcome not taken", deployment=deployment.id, again_in_s=round(wait, 1), reason=str(exc))
-
-
-def places(settings: Settings) -> Places:
-    """Where the state of an agent with these settings is."""
-    return Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir))
-
-
-def _digests(documents: tuple[Document, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((document.name, document.digest) for document in documents)

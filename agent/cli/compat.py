@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from agent import hooks, log, model, process, runner, signaller, state, transport
-from agent.engine import places
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
+from agent.metadata import places
 from agent.model import Deployment, JsonMap
 from agent.plan import unique
 from agent.settings import Given, Settings, read_files

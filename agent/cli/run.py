@@ -6,7 +6,8 @@ import argparse
 
 from agent import daemon, state
 from agent.cli.main import given
-from agent.engine import Engine, places
+from agent.engine import Engine
+from agent.metadata import places
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:

@@ -206,7 +206,7 @@ def test_the_engine_deletes_a_message_only_when_it_is_on_disk(queue: Queue, engi
 
     queue.answer = look  # type: ignore[method-assign, assignment]
 
-    engine.collect()
+    engine.metadata.collect()
 
     assert ["POST", "GET echo=true&limit=20", "DELETE ids=m"] == queue.asked
     assert ["zaqar.json" in names for names in stored] == [False, False, True]
@@ -215,10 +215,10 @@ def test_the_engine_deletes_a_message_only_when_it_is_on_disk(queue: Queue, engi
 def test_a_message_whose_deletion_failed_is_deleted_at_the_next_poll(queue: Queue, engine: Engine) -> None:
     queue.held = [{"id": "m", "body": {"a": 1}}]
     queue.refused["DELETE"] = 503
-    engine.collect()
+    engine.metadata.collect()
     del queue.refused["DELETE"]
 
-    answers = engine.collect()
+    answers = engine.metadata.collect()
 
     assert not answers["zaqar"].changed
     assert [] == queue.held
@@ -226,11 +226,11 @@ def test_a_message_whose_deletion_failed_is_deleted_at_the_next_poll(queue: Queu
 
 def test_the_last_message_survives_a_restart_and_an_empty_queue(queue: Queue, engine: Engine, root: Path) -> None:
     queue.held = [{"id": "m", "body": {"a": 1}}]
-    engine.collect()
+    engine.metadata.collect()
 
     again = new_engine(root)
-    answers = again.collect()
+    answers = again.metadata.collect()
 
     assert (False, None) == (answers["zaqar"].changed, answers["zaqar"].fault)
-    assert {"a": 1} == again.documents["zaqar"][0].content
+    assert {"a": 1} == again.metadata.documents["zaqar"][0].content
     assert [{"a": 1}] == [d.content for d in state.kept_documents(again.journal.places) if d.source == "zaqar"]

@@ -459,7 +459,7 @@ class Driven(Engine):
         flags = {"collectors": SOURCE, "kill_grace": "0", "max_parallel": "9"}
         super().__init__(Given(root, flags), can_hold=False, clock=world.clock, jitter=lambda _low, high: high)
         self.journal = world.journal  # type: ignore[assignment]
-        self.client = Wire(world)  # type: ignore[assignment]
+        self.metadata.client = Wire(world)  # type: ignore[assignment]
         self.open()
 
     @property

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.daemon import Pace
-from agent.engine import Answer
 from agent.errors import Unavailable
+from agent.metadata import Answer
 
 GUESTS = 10_000
 OUTAGE_S = (1200, 1800)

@@ -1,0 +1,185 @@
+"""The metadata as the agent knows it: the settings it gives, the last good document of each source, who asks for it.
+
+A source that fails keeps its place and its last good documents, also over a restart; nothing here decides what is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+
+from agent import log, merge, model, state
+from agent.collectors import COLLECTORS
+from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
+from agent.identity import Tokens
+from agent.model import Deployment, Document, JsonMap, Parsed
+from agent.plan import unique
+from agent.settings import Given, Settings
+from agent.state import Places
+from agent.transport import Client, Limits
+
+OVERLAY = "os-collect-config"
+GONE_AFTER = 2  # answers in a row that the stack does not exist, before its deployments count as withdrawn
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What asking one source came to: new content, the same as before, or why there was none."""
+
+    changed: bool = False
+    fault: AgentError | None = None
+
+
+class Metadata:
+    """What the sources have said so far, and the settings that follow from it."""
+
+    def __init__(self, given: Given, clock: Callable[[], float]) -> None:
+        self.given = given
+        self.settings = given.settings()
+        self.documents: dict[str, tuple[Document, ...]] = {}
+        self.faults: dict[str, str] = {}
+        self._places = places(self.settings)
+        self._parsed: dict[str, Parsed] = {}
+        self._gone: dict[str, int] = {}
+        self._clock = clock
+        self._connect()
+
+    def open(self) -> None:
+        """Read the documents that an earlier agent kept."""
+        for document in state.kept_documents(self._places):
+            self.documents[document.source] = (*self.documents.get(document.source, ()), document)
+        self._overlay()
+
+    def collect(self, sources: Collection[str] | None = None) -> Mapping[str, Answer]:
+        """Fetch from the configured sources among `sources`; one that an answer configures is asked at once, too."""
+        answers: dict[str, Answer] = {}
+        while name := next((n for n in self.names() if n not in answers and (sources is None or n in sources)), ""):
+            answers[name] = self._ask(name)
+            if answers[name].changed and self._overlay():
+                sources = None
+        return answers
+
+    def names(self) -> tuple[str, ...]:
+        """The collectors that have somebody to ask, in order; cloud-init's files first: they configure the rest."""
+        named = dict.fromkeys((*(n for n in self._given_collectors() if n == "heat_local"), *self.settings.collectors))
+        return tuple(name for name in named if name in COLLECTORS and COLLECTORS[name].configured(self.settings))
+
+    def _given_collectors(self) -> tuple[str, ...]:
+        return self.given.settings().collectors
+
+    def reload(self) -> None:
+        """Read the settings files again; a faulty one leaves everything as it was."""
+        try:
+            given = self.given.reread()
+            given.settings()
+        except SettingsError as exc:
+            log.error("settings not taken over", reason=str(exc))
+            return
+        self.given = given
+        self._overlay()
+        self._connect()
+
+    def _connect(self) -> None:
+        limits = Limits(
+            self.settings.connect_timeout,
+            self.settings.read_timeout,
+            self.settings.total_timeout,
+            self.settings.max_document,
+        )
+        self.client = Client(limits, ca_file=self.settings.ca_file, proxy=self.settings.proxy)
+        self.tokens = Tokens(self.client, self._clock)
+
+    def _ask(self, name: str) -> Answer:
+        previous = self.documents.get(name, ())
+        try:
+            found = COLLECTORS[name].collect(self.settings, self.client, self.tokens, previous)
+        except (Unavailable, Refused, MetadataError, SettingsError) as exc:
+            self.faults[name] = str(exc)
+            log.warning("source unavailable", source=name, reason=str(exc), kept=len(previous))
+            if not self._gone_for_good(name, exc) or not self._listing(previous):
+                return Answer(fault=exc)
+            log.error("the stack is gone, nothing it listed is wanted", source=name)
+            found = tuple(self._without_deployments(document) for document in previous)
+        else:
+            self.faults.pop(name, None)
+            self._gone.pop(name, None)
+        if _digests(found) == _digests(previous):
+            self._acknowledge(name, found)
+            return Answer()
+        self._keep(name, previous, tuple(replace(document, fetched_at=self._clock()) for document in found))
+        self._acknowledge(name, found)
+        log.info("source changed", source=name, documents=len(found))
+        return Answer(changed=True)
+
+    def _gone_for_good(self, name: str, fault: AgentError) -> bool:
+        """Whether a source has said often enough that its stack does not exist; one such answer may be a mishap."""
+        self._gone[name] = self._gone.get(name, 0) + 1 if isinstance(fault, Gone) else 0
+        return self._gone[name] >= GONE_AFTER
+
+    def _listing(self, documents: tuple[Document, ...]) -> bool:
+        return any(document.content.get(key) for document in documents for key in self.settings.deployment_key)
+
+    def _without_deployments(self, document: Document) -> Document:
+        emptied: JsonMap = {key: [] for key in self.settings.deployment_key}
+        return model.document(document.source, {**document.content, **emptied}, name=document.name)
+
+    def _keep(self, name: str, previous: tuple[Document, ...], found: tuple[Document, ...]) -> None:
+        known = {(document.name, document.digest) for document in previous}
+        for document in found:
+            if (document.name, document.digest) not in known:
+                state.keep_document(self._places, document)
+        for gone in {document.name for document in previous} - {document.name for document in found}:
+            state.forget_document(self._places, gone)
+        self.documents[name] = found
+
+    def _acknowledge(self, name: str, found: tuple[Document, ...]) -> None:
+        """Tell a source that deletes what was read that it is on disk; untold, it says the same again."""
+        acknowledge = getattr(COLLECTORS[name], "acknowledge", None)
+        try:
+            if acknowledge:
+                acknowledge(self.settings, self.client, self.tokens, found)
+        except (Unavailable, Refused, SettingsError) as exc:
+            log.warning("not acknowledged, again at the next poll", source=name, reason=str(exc))
+
+    def _overlay(self) -> bool:
+        """Let the metadata's own section configure the collectors; True when that changed anything."""
+        section = merge.merge(d for documents in self._in_order() for d in documents).get(OVERLAY)
+        try:
+            settings = self.given.settings(section if isinstance(section, dict) else {})
+        except SettingsError as exc:
+            log.error("settings in the metadata not taken over", reason=str(exc))
+            return False
+        changed = settings != self.settings
+        self.settings = settings
+        return changed
+
+    def _in_order(self) -> list[tuple[Document, ...]]:
+        order = dict.fromkeys((*self._given_collectors(), *self.settings.collectors))
+        return [self.documents[name] for name in order if name in self.documents]
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """What the last good documents list, in the order of the sources, each id once."""
+        documents = [document for name in self.names() for document in self.documents.get(name, ())]
+        self._parsed = {f"{d.name} {d.digest}": self._parse(d) for d in documents}
+        deployments, repeated = unique(d for parsed in self._parsed.values() for d in parsed.deployments)
+        for identity in repeated:
+            log.debug("id listed more than once, the first counts", deployment=identity)
+        return deployments
+
+    def _parse(self, document: Document) -> Parsed:
+        """The deployments of a document, parsed once for as long as it stays the same."""
+        known = self._parsed.get(f"{document.name} {document.digest}")
+        if known is None:
+            known = model.parse_deployments(document, self.settings.deployment_key)
+            for problem in known.problems:
+                log.error("not a deployment", source=document.source, document=document.name, reason=problem)
+        return known
+
+
+def places(settings: Settings) -> Places:
+    """Where the state of an agent with these settings is."""
+    return Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir))
+
+
+def _digests(documents: tuple[Document, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((document.name, document.digest) for document in documents)
