@@ -123,6 +123,8 @@ def _yaml(data: bytes) -> Json:
 
     try:
         parsed: Json = yaml.safe_load(data)
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
     except yaml.YAMLError as exc:
         raise ValueError(" ".join(str(exc).split())) from exc
     return parsed

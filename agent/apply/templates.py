@@ -95,7 +95,9 @@ def control(template: Path) -> Control:
     import yaml  # noqa: PLC0415 - 30 ms, for those who have control files
 
     try:
-        declared = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        declared = yaml.safe_load(text)  # not the C loader: deep nesting ends its process by a segmentation fault
+    except RecursionError as exc:
+        raise ApplyError(f"reading {path}: nested too deeply; write 'mode: 0640' and the like") from exc
     except (yaml.YAMLError, ValueError) as exc:
         raise ApplyError(f"reading {path}: not YAML: {' '.join(str(exc).split())}") from exc
     if not declared:

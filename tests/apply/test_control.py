@@ -1,0 +1,15 @@
+"""Control files that are no control files are refused in words."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.apply import templates
+from agent.errors import ApplyError
+
+
+def test_a_control_file_nested_without_end_is_refused_and_ends_nobody(tmp_path: Path) -> None:
+    (tmp_path / "motd.oac").write_text("[" * 30_000)
+
+    with pytest.raises(ApplyError, match="nested too deeply"):
+        templates.control(tmp_path / "motd")
