@@ -23,7 +23,12 @@ from typing import NoReturn
 
 from agent import hooks, log, model, options, process, state
 from agent.errors import StateError
-from agent.hooks import script, workplace  # noqa: F401 - the usual hook, loaded once here instead of in each child
+from agent.hooks import (
+    reading,
+    script,  # noqa: F401 - the usual hook, loaded once here instead of in each child
+    user,
+    workplace,
+)
 from agent.model import Deployment, Entry, JsonMap, Outcome
 from agent.settings import Settings
 from agent.state import Journal, Lock
@@ -132,13 +137,12 @@ def answer(
         live(f"{line}\n".encode("utf-8", "replace"))
     if deployment.manner.run_as:
         if not hook.changes_user:
-            return workplace.data_fault(
-                deployment, f"a hook of group {deployment.group} does not know run_as; remove it"
-            )
+            return reading.data_fault(deployment, f"a hook of group {deployment.group} does not know run_as; remove it")
         try:
-            place = workplace.for_user(place, deployment.manner.run_as)
+            somebody = user.look_up(deployment.manner.run_as)
         except LookupError as exc:
-            return workplace.data_fault(deployment, exc)
+            return reading.data_fault(deployment, exc)
+        place = workplace.for_user(place, somebody) if somebody else place
     return hook.run(deployment, place)
 
 

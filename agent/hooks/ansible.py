@@ -18,7 +18,7 @@ from pathlib import Path
 
 from agent import model
 from agent.errors import MetadataError
-from agent.hooks import workplace
+from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
 
@@ -38,22 +38,22 @@ _PROGRESS_LINE = re.compile(r"\x1e[^\n]*\n?")
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     playbook = _playbook(deployment.config)
     if not playbook.strip():
-        return workplace.data_fault(deployment, "its config is empty: there is no playbook")
-    command = workplace.command(place, VARIABLE, "ansible-playbook")
+        return reading.data_fault(deployment, "its config is empty: there is no playbook")
+    command = tools.command(place, VARIABLE, "ansible-playbook")
     if not command:
-        return workplace.missing_tool(place, deployment, VARIABLE, ADVICE)
+        return tools.missing_tool(place, deployment, VARIABLE, ADVICE)
     inventory = _inventory(deployment, place)
     book = place.working / f"{deployment.key}_playbook.yaml"
     variables = place.working / f"{deployment.key}_variables.json"
     private = place.working / f".{deployment.key}.runner"
     argv = [*command, "-i", inventory, *_arguments(deployment), str(book), "--extra-vars", f"@{variables}"]
-    interpreter = workplace.interpreter(command[0])
+    interpreter = tools.interpreter(command[0])
     try:
         workplace.prepare(place, deployment)
         shutil.rmtree(private, ignore_errors=True)
         private.mkdir(mode=0o700)
-        workplace.write_file(book, playbook.encode("utf-8", "replace"), 0o600)
-        workplace.write_file(variables, json.dumps(_variables(deployment, place)).encode(), 0o600)
+        writing.write_file(book, playbook.encode("utf-8", "replace"), 0o600)
+        writing.write_file(variables, json.dumps(_variables(deployment, place)).encode(), 0o600)
         finished = workplace.run(
             replace(place, log=_unmarked(place.log)),
             deployment,
@@ -62,7 +62,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
         )
         stats = _stats(private / "stats.json")
     except OSError as exc:
-        return workplace.not_started(deployment, command[0], exc)
+        return tools.not_started(deployment, command[0], exc)
     finally:  # they hold the inputs, and what the tasks returned
         with suppress(OSError):
             variables.unlink()
@@ -88,20 +88,20 @@ def _arguments(deployment: Deployment) -> list[str]:
         ("skip_tags", "--skip-tags", ","),
         ("tags", "--tags", ","),
     ):
-        if value := workplace.option(deployment, name, joint):
+        if value := reading.option(deployment, name, joint):
             arguments += [flag, value]
     return arguments
 
 
 def _inventory(deployment: Deployment, place: Workplace) -> str:
-    named = workplace.option(deployment, "inventory")
+    named = reading.option(deployment, "inventory")
     return str(place.working / named) if named else place.environ.get("HEAT_ANSIBLE_INVENTORY") or INVENTORY
 
 
 def _variables(deployment: Deployment, place: Workplace) -> dict[str, Json]:
     return {
         "heat_config_id": deployment.id,
-        **workplace.input_values(deployment),
+        **reading.input_values(deployment),
         "heat_outputs_path": place.outputs_path(deployment),
     }
 
@@ -112,7 +112,7 @@ def _environment(deployment: Deployment, place: Workplace, inventory: str, inter
     if inventory == INVENTORY and "ANSIBLE_PYTHON_INTERPRETER" not in environ:
         # Discovery is misled by the shims of version managers; what runs ansible can run its modules.
         variables["ANSIBLE_PYTHON_INTERPRETER"] = interpreter or sys.executable
-    if plugins := workplace.option(deployment, "callback_plugins", ":"):
+    if plugins := reading.option(deployment, "callback_plugins", ":"):
         variables["ANSIBLE_CALLBACK_PLUGINS"] = plugins
     if not re.search("utf-?8", _locale(environ), re.IGNORECASE):
         variables["LC_ALL"] = "C.UTF-8"  # ansible refuses any other encoding

@@ -6,7 +6,7 @@ so config and inputs are not looked at. Without an os-apply-config of the guest 
 
 from __future__ import annotations
 
-from agent.hooks import workplace
+from agent.hooks import tools
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
@@ -14,10 +14,10 @@ VARIABLE = "HEAT_APPLY_CONFIG_CMD"
 
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:
-    argv = workplace.command(place, VARIABLE, "os-apply-config")
+    argv = tools.command(place, VARIABLE, "os-apply-config")
     if not argv and not place.environ.get(VARIABLE):
-        argv = workplace.own(place, "os-apply-config")
+        argv = tools.own(place, "os-apply-config")
     if not argv:
         advice = f"os-apply-config is not on PATH; install it, or name it in {VARIABLE}"
-        return workplace.missing_tool(place, deployment, VARIABLE, advice)
-    return workplace.run_tool(place, deployment, argv)
+        return tools.missing_tool(place, deployment, VARIABLE, advice)
+    return tools.run_tool(place, deployment, argv)

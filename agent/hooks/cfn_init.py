@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from agent.errors import MetadataError
-from agent.hooks import workplace
+from agent.hooks import reading, tools, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
@@ -20,20 +20,20 @@ METADATA_DIRECTORY = "/var/cache/heat-cfntools"
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
-        metadata = {"AWS::CloudFormation::Init": workplace.config_map(deployment)}
+        metadata = {"AWS::CloudFormation::Init": reading.config_map(deployment)}
     except MetadataError as exc:
-        return workplace.data_fault(deployment, exc)
+        return reading.data_fault(deployment, exc)
     path = place.path(DIRECTORY_VARIABLE, METADATA_DIRECTORY) / "last_metadata"
-    argv = workplace.command(place, VARIABLE, "cfn-init")
+    argv = tools.command(place, VARIABLE, "cfn-init")
     if not argv and not place.environ.get(VARIABLE) and str(path.parent) == METADATA_DIRECTORY:
-        argv = workplace.own(place, "cfn-init")  # reads the last metadata where the old tools keep them
+        argv = tools.own(place, "cfn-init")  # reads the last metadata where the old tools keep them
     if not argv:
         advice = f"cfn-init is not on PATH; install heat-cfntools, or name the program in {VARIABLE}"
-        return workplace.missing_tool(place, deployment, VARIABLE, advice)
+        return tools.missing_tool(place, deployment, VARIABLE, advice)
     try:
-        workplace.make_directories(path.parent)
+        writing.make_directories(path.parent)
         mode = 0o700  # as heat-cfntools gives it
-        workplace.write_file(path, json.dumps(metadata).encode(), mode, durable=True)
+        writing.write_file(path, json.dumps(metadata).encode(), mode, durable=True)
     except OSError as exc:
-        return workplace.not_written(deployment, path, exc)
-    return workplace.run_tool(place, deployment, argv)
+        return writing.not_written(deployment, path, exc)
+    return tools.run_tool(place, deployment, argv)

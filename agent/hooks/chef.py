@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent import model
 from agent.errors import MetadataError
-from agent.hooks import workplace
+from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
 
@@ -35,24 +35,24 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
         node = {**_attributes(deployment), "run_list": _run_list(deployment.config)}
     except MetadataError as exc:
-        return workplace.data_fault(deployment, exc)
-    command = workplace.command(place, VARIABLE, "chef-client")
+        return reading.data_fault(deployment, exc)
+    command = tools.command(place, VARIABLE, "chef-client")
     if not command:
-        return workplace.missing_tool(place, deployment, VARIABLE, ADVICE)
-    kitchen = place.working / (workplace.option(deployment, "kitchen_path") or "kitchen")
+        return tools.missing_tool(place, deployment, VARIABLE, ADVICE)
+    kitchen = place.working / (reading.option(deployment, "kitchen_path") or "kitchen")
     try:
         workplace.prepare(place, deployment)
         cloned, place = _clone(deployment, place, kitchen)
         if cloned.failed:
             return cloned
-        fqdn = workplace.host_name(place, deployment)
+        fqdn = tools.host_name(place, deployment)
         if not fqdn or "/" in fqdn:
             return Outcome(1, "", f"chef for '{deployment.name}' was not run: `hostname -f` gives no name; set one\n")
         node_file = place.working / "node" / f"{fqdn}.json"
         client = place.working / "client.rb"
         node_file.parent.mkdir(mode=0o700, exist_ok=True)
-        workplace.write_file(node_file, json.dumps(node, indent=4, separators=(",", ": ")).encode(), 0o600)
-        workplace.write_file(client, _client(deployment, place, kitchen).encode("utf-8", "replace"), 0o600)
+        writing.write_file(node_file, json.dumps(node, indent=4, separators=(",", ": ")).encode(), 0o600)
+        writing.write_file(client, _client(deployment, place, kitchen).encode("utf-8", "replace"), 0o600)
         finished = workplace.run(
             place,
             deployment,
@@ -60,12 +60,12 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
             variables={"heat_outputs_path": place.outputs_path(deployment)},
         )
     except OSError as exc:
-        return workplace.not_started(deployment, command[0], exc)
+        return tools.not_started(deployment, command[0], exc)
     return workplace.outcome(place, deployment, finished, "chef-client")
 
 
 def _attributes(deployment: Deployment) -> dict[str, Json]:
-    return {name: value for name, value in workplace.input_values(deployment).items() if name not in NO_ATTRIBUTES}
+    return {name: value for name, value in reading.input_values(deployment).items() if name not in NO_ATTRIBUTES}
 
 
 def _run_list(config: Json) -> Json:
@@ -94,14 +94,14 @@ def _quoted(value: str) -> str:
 
 def _clone(deployment: Deployment, place: Workplace, kitchen: Path) -> tuple[Outcome, Workplace]:
     """Clone the kitchen where one is asked for, anew on UPDATE; also the place with the time that is left."""
-    source = workplace.option(deployment, "kitchen")
+    source = reading.option(deployment, "kitchen")
     if not source:
         return Outcome(0), place
     if source.startswith("-") or place.working.resolve().is_relative_to(kitchen.resolve()):
-        return workplace.data_fault(deployment, "its options kitchen or kitchen_path are no URL and no own path"), place
-    git = workplace.command(place, GIT_VARIABLE, "git")
+        return reading.data_fault(deployment, "its options kitchen or kitchen_path are no URL and no own path"), place
+    git = tools.command(place, GIT_VARIABLE, "git")
     if not git:
-        return workplace.missing_tool(place, deployment, GIT_VARIABLE, GIT_ADVICE), place
+        return tools.missing_tool(place, deployment, GIT_VARIABLE, GIT_ADVICE), place
     if deployment.action == "UPDATE":
         shutil.rmtree(kitchen, ignore_errors=True)
     argv = [*git, "clone", source, str(kitchen)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent import process
-from agent.hooks import workplace
+from agent.hooks import tools, workplace
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
 from agent.process import Finished
@@ -52,7 +52,7 @@ class Engine:
 
 def engine(place: Workplace) -> Engine | None:
     """The engine of this guest, None when there is none."""
-    argv = workplace.command(place, VARIABLE, *NAMES)
+    argv = tools.command(place, VARIABLE, *NAMES)
     return Engine(tuple(argv), place, time.monotonic() + place.timeout_s) if argv else None
 
 
@@ -82,7 +82,7 @@ def _why(finished: Finished) -> str:
 
 
 def no_engine(deployment: Deployment, place: Workplace) -> Outcome:
-    return workplace.missing_tool(place, deployment, VARIABLE, ADVICE)
+    return tools.missing_tool(place, deployment, VARIABLE, ADVICE)
 
 
 def lines(finished: Finished) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from agent import model, process
 from agent.errors import MetadataError
-from agent.hooks import containers, workplace
+from agent.hooks import containers, reading, tools, workplace
 from agent.hooks.containers import Engine
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, JsonMap, Outcome
@@ -39,9 +39,9 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     if deployment.action == "DELETE":
         return Outcome(0)
     try:
-        listed = plan(workplace.config_map(deployment))
+        listed = plan(reading.config_map(deployment))
     except MetadataError as exc:
-        return workplace.data_fault(deployment, exc)
+        return reading.data_fault(deployment, exc)
     if not listed:
         return Outcome(0)
     engine = containers.engine(place)
@@ -50,7 +50,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
         return _run_all(engine, deployment, listed)
     except OSError as exc:
-        return workplace.not_started(deployment, engine.argv[0], exc)
+        return tools.not_started(deployment, engine.argv[0], exc)
 
 
 # ------------------------------------------------------------------------------------------- decides

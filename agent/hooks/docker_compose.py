@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent import model
 from agent.errors import MetadataError
-from agent.hooks import workplace
+from agent.hooks import reading, tools, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, JsonMap, Outcome
 
@@ -33,22 +33,22 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     if deployment.action == "DELETE":
         return Outcome(0)
     try:
-        config = workplace.config_map(deployment)
+        config = reading.config_map(deployment)
         project = _project(deployment, place)
         files = _env_files(config, deployment)
     except MetadataError as exc:
-        return workplace.data_fault(deployment, exc)
+        return reading.data_fault(deployment, exc)
     if not config:
         return Outcome(0)
     argv = _compose(deployment, place)
     if not argv:
-        return workplace.missing_tool(place, deployment, VARIABLE, ADVICE)
+        return tools.missing_tool(place, deployment, VARIABLE, ADVICE)
     for name, content in {FILE: _compose_file(deployment), **files}.items():
         try:
             _write(project, project / name, content)
         except OSError as exc:
-            return workplace.not_written(deployment, project / name, exc)
-    return workplace.run_tool(place, deployment, [*argv, *UP], cwd=project)
+            return writing.not_written(deployment, project / name, exc)
+    return tools.run_tool(place, deployment, [*argv, *UP], cwd=project)
 
 
 def sync(listed: Sequence[Deployment], place: Workplace) -> list[str]:
@@ -75,7 +75,7 @@ def _kill(project: Path, place: Workplace) -> list[str]:
     argv = _compose(nobody, place)
     if not argv:
         return [f"project {project.name} is not killed: {ADVICE}"]
-    outcome = workplace.run_tool(place, nobody, [*argv, "kill"], cwd=project)
+    outcome = tools.run_tool(place, nobody, [*argv, "kill"], cwd=project)
     if outcome.failed:
         return [f"project {project.name} is not killed: {(outcome.stderr or '').strip()}"]
     (project / FILE).unlink(missing_ok=True)
@@ -84,13 +84,13 @@ def _kill(project: Path, place: Workplace) -> list[str]:
 
 def _compose(deployment: Deployment, place: Workplace) -> list[str]:
     """How compose is called here: the program that is named or found, else docker's plugin."""
-    argv = workplace.command(place, VARIABLE, "docker-compose")
-    docker = workplace.command(place, "HEAT_DOCKER_CMD", "docker")
+    argv = tools.command(place, VARIABLE, "docker-compose")
+    docker = tools.command(place, "HEAT_DOCKER_CMD", "docker")
     if argv or place.environ.get(VARIABLE) or not docker:
         return argv
     plugin = [*docker, "compose"]
     asking = replace(place, timeout_s=min(PLUGIN_S, place.timeout_s), log=None)
-    return [] if workplace.run_tool(asking, deployment, [*plugin, "version"]).failed else plugin
+    return [] if tools.run_tool(asking, deployment, [*plugin, "version"]).failed else plugin
 
 
 def _project(deployment: Deployment, place: Workplace) -> Path:
@@ -111,9 +111,9 @@ def _compose_file(deployment: Deployment) -> bytes:
 
 def _write(project: Path, path: Path, content: bytes) -> None:
     """One file, 0600, with its directories; a relative name is one in the project."""
-    workplace.make_directories(project)
-    workplace.make_directories(path.parent)
-    workplace.write_file(path, content, 0o600, durable=True)
+    writing.make_directories(project)
+    writing.make_directories(path.parent)
+    writing.write_file(path, content, 0o600, durable=True)
 
 
 def _env_files(config: JsonMap, deployment: Deployment) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from agent.errors import MetadataError
-from agent.hooks import workplace
+from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
 
@@ -23,18 +23,18 @@ CONFIG_FILE = "/etc/puppet/hiera.yaml"
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     data_directory = place.path("HEAT_PUPPET_HIERA_DATADIR", DATA_DIRECTORY)
     try:
-        files = _files(workplace.config_map(deployment), data_directory, place.path("HEAT_HIERA_CONFIG", CONFIG_FILE))
+        files = _files(reading.config_map(deployment), data_directory, place.path("HEAT_HIERA_CONFIG", CONFIG_FILE))
     except MetadataError as exc:
-        return workplace.data_fault(deployment, exc)
+        return reading.data_fault(deployment, exc)
     refusal = _refusal(deployment, place)
     if refusal:
         return Outcome(1, "", f"hiera for '{deployment.name}' was not run: {refusal}\n")
     for path, content in files.items():
         try:
-            workplace.make_directories(path.parent)
-            workplace.write_file(path, content, 0o600, durable=True)
+            writing.make_directories(path.parent)
+            writing.write_file(path, content, 0o600, durable=True)
         except OSError as exc:
-            return workplace.not_written(deployment, path, exc)
+            return writing.not_written(deployment, path, exc)
     return Outcome(0)
 
 
@@ -49,7 +49,7 @@ def _files(config: dict[str, Json], data_directory: Path, config_file: Path) -> 
     for name, content in (data or {}).items():
         if not name or "\0" in name or name.startswith("/") or ".." in Path(name).parts:
             raise MetadataError(f"the data file {name[:80]!r} would not be in {data_directory}; rename it")
-        files[data_directory / f"{name}.json"] = workplace.as_json(content)
+        files[data_directory / f"{name}.json"] = writing.as_json(content)
     if hierarchy is not None:
         files[config_file] = _hiera_yaml(data_directory, [str(item) for item in hierarchy])
     return files
@@ -73,7 +73,7 @@ def _item(name: str) -> str:
 
 def _refusal(deployment: Deployment, place: Workplace) -> str:
     """Why hiera data is not ours to write, "" when it is. Without os-apply-config nobody else writes it."""
-    argv = workplace.command(place, CHECK, "os-apply-config")
+    argv = tools.command(place, CHECK, "os-apply-config")
     if not argv:
         return ""
     arguments = [] if place.environ.get(CHECK) else CHECK_ARGUMENTS

@@ -9,23 +9,23 @@ from __future__ import annotations
 import os
 
 from agent.errors import MetadataError
-from agent.hooks import workplace
+from agent.hooks import reading, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
 
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
-        contents = _contents(workplace.config_map(deployment))
+        contents = _contents(reading.config_map(deployment))
     except MetadataError as exc:
-        return workplace.data_fault(deployment, exc)
+        return reading.data_fault(deployment, exc)
     for name, content in contents.items():
         path = place.root / os.path.normpath(name).lstrip("/")
         try:
-            workplace.make_directories(path.parent)
-            workplace.replace_file(path, content)
+            writing.make_directories(path.parent)
+            writing.replace_file(path, content)
         except OSError as exc:
-            return workplace.not_written(deployment, path, exc)
+            return writing.not_written(deployment, path, exc)
     return Outcome(0)
 
 
@@ -34,4 +34,4 @@ def _contents(config: dict[str, Json]) -> dict[str, bytes]:
     for name in config:
         if not name.startswith("/") or name.endswith("/") or "\0" in name:
             raise MetadataError(f"{name[:80]!r} is no absolute file name; start it with /")
-    return {name: workplace.as_json(value) for name, value in config.items()}
+    return {name: writing.as_json(value) for name, value in config.items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent import model
 from agent.errors import MetadataError
-from agent.hooks import containers, workplace
+from agent.hooks import containers, reading, tools, writing
 from agent.hooks.containers import Engine
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, JsonMap, Outcome
@@ -39,20 +39,20 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
         if deployment.action == "DELETE":
             path.unlink(missing_ok=True)
             return Outcome(0)
-        config = workplace.config_map(deployment)
+        config = reading.config_map(deployment)
         pod, seconds = parse(deployment.id, config), _seconds(deployment)
         engine = containers.engine(place)
         if engine is None:
             return containers.no_engine(deployment, place)
         _write(path, config)
     except MetadataError as exc:
-        return workplace.data_fault(deployment, exc)
+        return reading.data_fault(deployment, exc)
     except OSError as exc:
-        return workplace.not_written(deployment, path, exc)
+        return writing.not_written(deployment, path, exc)
     try:
         return _await_pod(engine, deployment, pod, seconds)
     except OSError as exc:
-        return workplace.not_started(deployment, engine.argv[0], exc)
+        return tools.not_started(deployment, engine.argv[0], exc)
 
 
 def sync(listed: Sequence[Deployment], place: Workplace) -> list[str]:
@@ -62,7 +62,7 @@ def sync(listed: Sequence[Deployment], place: Workplace) -> list[str]:
     problems = []
     for path, deployment in wanted.items():
         try:
-            _write(path, workplace.config_map(deployment))
+            _write(path, reading.config_map(deployment))
         except (MetadataError, OSError) as exc:
             problems.append(f"the manifest of '{deployment.name}' is not written: {exc}")
     directory = place.path("HEAT_KUBELET_MANIFESTS", MANIFESTS)
@@ -76,8 +76,8 @@ def _manifest(deployment: Deployment, place: Workplace) -> Path:
 
 
 def _write(path: Path, config: JsonMap) -> None:
-    workplace.make_directories(path.parent)
-    workplace.write_file(path, json.dumps(config, indent=2).encode(), 0o600, durable=True)
+    writing.make_directories(path.parent)
+    writing.write_file(path, json.dumps(config, indent=2).encode(), 0o600, durable=True)
 
 
 # ------------------------------------------------------------------------------------------- decides

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent import model
-from agent.hooks import workplace
+from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 from agent.process import Finished
@@ -35,28 +35,28 @@ TOO_MUCH = "its inputs together are too large for facts; set enable_facter to fa
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     config = deployment.config
     if not isinstance(config, str) or not config.strip():
-        return workplace.data_fault(deployment, "its config is empty or no text: there is no manifest")
+        return reading.data_fault(deployment, "its config is empty or no text: there is no manifest")
     hiera = _enabled(deployment, "enable_hiera", otherwise=False)
     if hiera and ("/" in deployment.name or "\0" in deployment.name):
-        return workplace.data_fault(deployment, "its name cannot be part of a file name, and hiera data is named by it")
+        return reading.data_fault(deployment, "its name cannot be part of a file name, and hiera data is named by it")
     if fault := _unfit(_facts(deployment, place, "")):
-        return workplace.data_fault(deployment, fault)
-    command = workplace.command(place, VARIABLE, "puppet")
+        return reading.data_fault(deployment, fault)
+    command = tools.command(place, VARIABLE, "puppet")
     if not command:
-        return workplace.missing_tool(place, deployment, VARIABLE, ADVICE)
+        return tools.missing_tool(place, deployment, VARIABLE, ADVICE)
     manifest = place.working / f"{deployment.key}.pp"
     try:
         workplace.prepare(place, deployment)
-        workplace.write_file(manifest, config.encode("utf-8", "replace"), 0o700)
+        writing.write_file(manifest, config.encode("utf-8", "replace"), 0o700)
         if hiera:
             _write_hiera(deployment, place)
-        facts = _facts(deployment, place, workplace.host_name(place, deployment))
+        facts = _facts(deployment, place, tools.host_name(place, deployment))
         argv = [*command, "apply", *_arguments(deployment), str(manifest)]
         finished = workplace.run(place, deployment, argv, variables=facts)
     except OSError as exc:
         if exc.errno == errno.E2BIG:
-            return workplace.data_fault(deployment, TOO_MUCH)
-        return workplace.not_started(deployment, command[0], exc)
+            return reading.data_fault(deployment, TOO_MUCH)
+        return tools.not_started(deployment, command[0], exc)
     with suppress(OSError):  # a full disk costs these logs, not what puppet did
         _write_logs(deployment, place, finished)
     outcome = workplace.outcome(place, deployment, finished, "puppet")
@@ -67,7 +67,7 @@ def _facts(deployment: Deployment, place: Workplace, fqdn: str) -> dict[str, str
     """The environment that facter reads facts from."""
     facts = {"FACTER_fqdn": fqdn} if fqdn else {}
     if _enabled(deployment, "enable_facter", otherwise=True):
-        values = workplace.input_values(deployment)
+        values = reading.input_values(deployment)
         facts |= {f"FACTER_{name}": model.as_text(value) for name, value in values.items()}
     if _enabled(deployment, "enable_hiera", otherwise=False):
         facts["FACTER_deploy_config_name"] = deployment.name
@@ -77,9 +77,9 @@ def _facts(deployment: Deployment, place: Workplace, fqdn: str) -> dict[str, str
 
 def _arguments(deployment: Deployment) -> list[str]:
     arguments = ["--color", "false", "--detailed-exitcodes", "--logdest", "console"]
-    if modulepath := workplace.option(deployment, "modulepath", ":"):
+    if modulepath := reading.option(deployment, "modulepath", ":"):
         arguments += ["--modulepath", modulepath]
-    if tags := workplace.option(deployment, "tags"):
+    if tags := reading.option(deployment, "tags"):
         arguments += ["--tags", tags]
     if _enabled(deployment, "enable_debug", otherwise=False):
         arguments += ["--debug", "--logdest", DEBUG_LOG]
@@ -92,7 +92,7 @@ def _write_hiera(deployment: Deployment, place: Workplace) -> None:
     """The inputs as hiera data; puppet finds the file by the fact deploy_config_name. Raises OSError."""
     path = place.path("HEAT_PUPPET_HIERA_DATADIR", HIERA_DIRECTORY) / f"heat_config_{deployment.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    workplace.write_file(path, json.dumps(workplace.input_values(deployment)).encode(), 0o600)
+    writing.write_file(path, json.dumps(reading.input_values(deployment)).encode(), 0o600)
 
 
 def _write_logs(deployment: Deployment, place: Workplace, finished: Finished) -> None:
@@ -102,7 +102,7 @@ def _write_logs(deployment: Deployment, place: Workplace, finished: Finished) ->
     directory.mkdir(mode=0o700, exist_ok=True)
     created = re.sub("[:T]", "-", Path(deployment.creation_time).name) or "unknown"
     for name, kept in (("stdout", finished.stdout), ("stderr", finished.stderr)):
-        workplace.write_file(directory / f"{created}-{deployment.key}-{name}.log", kept.bytes(), 0o600)
+        writing.write_file(directory / f"{created}-{deployment.key}-{name}.log", kept.bytes(), 0o600)
 
 
 def _enabled(deployment: Deployment, name: str, *, otherwise: bool) -> bool:

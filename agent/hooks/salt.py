@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from agent import model
-from agent.hooks import workplace
+from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
 
@@ -25,25 +25,25 @@ CHILD = Path(__file__).with_name("salt_child.py")
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     state = _state(deployment.config)
     if not state.strip():
-        return workplace.data_fault(deployment, "its config is empty: there is no state")
-    command = workplace.command(place, VARIABLE, "salt-call")
-    python = workplace.interpreter(command[0]) if command else ""
+        return reading.data_fault(deployment, "its config is empty: there is no state")
+    command = tools.command(place, VARIABLE, "salt-call")
+    python = tools.interpreter(command[0]) if command else ""
     if command and not python:
-        return workplace.data_fault(deployment, f"{command[0]} is no Python script; name salt-call in {VARIABLE}")
+        return reading.data_fault(deployment, f"{command[0]} is no Python script; name salt-call in {VARIABLE}")
     if not python and not place.environ.get(VARIABLE) and find_spec("salt"):
         python = sys.executable
     if not python:
-        return workplace.missing_tool(place, deployment, VARIABLE, ADVICE)
+        return tools.missing_tool(place, deployment, VARIABLE, ADVICE)
     wanted = {
         "minion_config": str(place.path("SALT_MINION_CONFIG", MINION_CONFIG)),
         "working": str(place.working),
         "state": deployment.key,
-        "options": workplace.input_values(deployment),
+        "options": reading.input_values(deployment),
         "heat_outputs_path": place.outputs_path(deployment),
     }
     try:
         workplace.prepare(place, deployment)
-        workplace.write_file(place.working / f"{deployment.key}.sls", state.encode("utf-8", "replace"), 0o700)
+        writing.write_file(place.working / f"{deployment.key}.sls", state.encode("utf-8", "replace"), 0o700)
         finished = workplace.run(
             place,
             deployment,
@@ -52,7 +52,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
             stdin=json.dumps(wanted).encode(),
         )
     except OSError as exc:
-        return workplace.not_started(deployment, python, exc)
+        return tools.not_started(deployment, python, exc)
     outcome = workplace.outcome(place, deployment, finished, "salt")
     if not outcome.failed:
         return Outcome(0, outcome.stdout, None, outcome.outputs)  # what salt logged is in the live log

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 
 from agent import model
-from agent.hooks import workplace
+from agent.hooks import workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
@@ -35,7 +35,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     path = place.working / deployment.key
     try:
         workplace.prepare(place, deployment)
-        workplace.write_file(path, script, 0o700, place.user.owner if place.user else None)
+        writing.write_file(path, script, 0o700, place.user.owner if place.user else None)
         finished = workplace.run(
             place,
             deployment,

@@ -3,55 +3,27 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import shlex
-import shutil
 import stat
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from agent import merge, model, process, state
-from agent.errors import MetadataError
+from agent.hooks.user import User
 from agent.model import Deployment, Json, JsonMap, Outcome, Output
-from agent.process import Finished, Identity
+from agent.process import Finished
 from agent.settings import Settings
 from agent.state import Places
 
 RUN_MARK = "OS_DEPLOY_AGENT_RUN"
 """Environment variable by which everything that a hook started can be found after its runner was killed."""
 
-OWN = """import sys
-sys.path[:0] = sys.argv[1:2]
-from agent.cli import main
-sys.exit(main.main(sys.argv[3:], sys.argv[2]))"""
 OUTPUT_FILE_LIMIT = 1 << 20
 REPLY_LIMIT = 16 << 20
-
-
 LIMITS = {"memory": "RLIMIT_AS", "tasks": "RLIMIT_NPROC", "cpu_time": "RLIMIT_CPU", "open_files": "RLIMIT_NOFILE"}
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Somebody else that a hook's program is run as."""
-
-    name: str
-    home: str
-    shell: str
-    identity: Identity
-
-    @property
-    def owner(self) -> tuple[int, int]:
-        return self.identity.uid, self.identity.gid
-
-    def variables(self) -> dict[str, str]:
-        return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell or "/bin/sh"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,125 +87,19 @@ def directories(group: str, settings: Settings, environ: Mapping[str, str]) -> t
     )
 
 
-def for_user(place: Workplace, name: str) -> Workplace:
-    """The same workplace for the user `name` (or uid), with directories of that user's own beside the usual ones.
-
-    Raises LookupError, saying what to do, when there is no such user or we may not become it.
-    """
-    import pwd  # noqa: PLC0415 - for few deployments
-
-    try:
-        known = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    except (KeyError, OverflowError):
-        raise LookupError(
-            f"its option run_as names '{name}', who is no user of this guest; add the user first"
-        ) from None
-    if known.pw_uid == os.geteuid():
-        return place
-    if os.geteuid() != 0:
-        raise LookupError(f"its option run_as names '{name}' and this agent is not root; run it as root")
-    identity = Identity(known.pw_uid, known.pw_gid, tuple(os.getgrouplist(known.pw_name, known.pw_gid)))
+def for_user(place: Workplace, user: User) -> Workplace:
+    """The same workplace for another user, with directories of that user's own beside the usual ones."""
     return replace(
         place,
-        working=place.working.with_name(f"{place.working.name}.{known.pw_name}"),
-        outputs=place.outputs.with_name(f"{place.outputs.name}.{known.pw_name}"),
-        user=User(known.pw_name, known.pw_dir, known.pw_shell, identity),
+        working=place.working.with_name(f"{place.working.name}.{user.name}"),
+        outputs=place.outputs.with_name(f"{place.outputs.name}.{user.name}"),
+        user=user,
     )
 
 
 def run_mark(key: str, settings: Settings) -> str:
     """The value of RUN_MARK: one deployment of one agent, since another below its own --root may have the same id."""
     return str(settings.path(settings.deployed_dir) / f"{key}.json")
-
-
-def command(place: Workplace, variable: str, *names: str) -> list[str]:
-    """How to call the program that `variable` names, else the first of `names` on PATH; empty when there is none."""
-    named = place.environ.get(variable)
-    path = place.environ.get("PATH") or process.DEFAULT_PATH
-    for argv in [[named], named.split()] if named else [[name] for name in names]:
-        if argv and (found := shutil.which(argv[0], path=path)):
-            return [os.path.abspath(found), *argv[1:]]  # noqa: PTH100 - the name matters, a link stays one
-    return []
-
-
-def own(place: Workplace, name: str) -> list[str]:
-    """How to call our own door of an old command; empty below another root, which the old commands know nothing of."""
-    return [sys.executable, "-I", "-c", OWN, str(Path(__file__).parents[2]), name] if place.root == Path("/") else []
-
-
-def missing_tool(place: Workplace, deployment: Deployment, variable: str, advice: str) -> Outcome:
-    """The outcome when `command` found nothing; `advice` says what is not there and what installs it."""
-    named = place.environ.get(variable)
-    why = f"{variable} names '{named}', which is no program on PATH; correct it or unset it" if named else advice
-    return Outcome(model.STATUS_NOT_FOUND, "", f"{deployment.group} for '{deployment.name}' was not run: {why}\n")
-
-
-def data_fault(deployment: Deployment, why: object) -> Outcome:
-    """The outcome of a deployment whose config or inputs cannot be used."""
-    return Outcome(model.STATUS_DATA, "", f"{deployment.group} for '{deployment.name}' was not run: {why}\n")
-
-
-def input_values(deployment: Deployment) -> JsonMap:
-    """The inputs by name, typed, but for Heat's password: it is for signals, and tools keep what they get."""
-    return {name: known.value for name, known in deployment.inputs.items() if name != "deploy_password"}
-
-
-def option(deployment: Deployment, name: str, joint: str = ",") -> str:
-    """An option as text: the items of a list joined, empty when it is absent or null."""
-    value = deployment.options.get(name)
-    return joint.join(model.as_text(item) for item in (value if isinstance(value, list) else [value]))
-
-
-def interpreter(program: str) -> str:
-    """The Python that a program is a script of, "" when it is none."""
-    try:
-        with Path(program).open("rb") as file:
-            first, second = (file.readline(4096).decode("utf-8", "replace") for _ in range(2))
-        words = first.removeprefix("#!").split() if first.startswith("#!") else []
-        if words and Path(words[0]).name == "env":
-            words = [found for word in words[1:] if not word.startswith("-") and (found := shutil.which(word))]
-        if words and Path(words[0]).name == "sh" and second.startswith("'''exec'"):  # pip, below a long path
-            words = shlex.split(second)[1:]
-    except (OSError, ValueError):  # it cannot be read, or its quotes do not close
-        return ""
-    return words[0] if words and "python" in Path(words[0]).name and os.access(words[0], os.X_OK) else ""
-
-
-def host_name(place: Workplace, deployment: Deployment) -> str:
-    """What `hostname -f` says, "" when it fails."""
-    try:
-        quick = replace(place, timeout_s=min(10.0, place.timeout_s), log=None)
-        finished = run(quick, deployment, ["hostname", "-f"], variables={})
-    except OSError:
-        return ""
-    return "" if finished.status or finished.timed_out else finished.stdout.text().strip()
-
-
-def config_map(deployment: Deployment) -> JsonMap:
-    """The config as a map: text is read as JSON or YAML, nothing is an empty map. Raises MetadataError."""
-    config = deployment.config
-    if isinstance(config, str) and config.strip():
-        config = _from_text(config)
-    if not config and not isinstance(config, (bool, int, float, list)):
-        return {}
-    if not isinstance(config, dict):
-        raise MetadataError("its config is no map; give it as a map, or as text that holds one")
-    return config
-
-
-def _from_text(config: str) -> Json:
-    try:
-        return cast(Json, json.loads(config))
-    except ValueError:
-        import yaml  # noqa: PLC0415 - only for text that is no JSON
-
-    try:
-        # Through JSON, so that keys and dates become text as they are everywhere else.
-        return cast(Json, json.loads(json.dumps(yaml.safe_load(config), default=str)))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as exc:
-        mark = getattr(exc, "problem_mark", None)
-        where = f" near line {mark.line + 1}" if mark else ""
-        raise MetadataError(f"its config is neither JSON nor YAML{where}; correct it") from exc
 
 
 def prepare(place: Workplace, deployment: Deployment) -> None:
@@ -245,71 +111,6 @@ def prepare(place: Workplace, deployment: Deployment) -> None:
             os.chown(directory, *place.user.owner, follow_symlinks=False)
     for output in deployment.outputs:
         output_file(place, deployment, output).unlink(missing_ok=True)
-
-
-def write_file(
-    path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None, *, durable: bool = False
-) -> None:
-    """A file of exactly `data`, never wider than `mode`, whatever was at `path`. Raises OSError.
-
-    Durable is for what must be there after a crash although the deployment will not be run again.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            if owner:
-                os.fchown(fd, *owner)
-            os.fchmod(fd, mode)
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(fd)
-        temporary.rename(path)
-        if durable:
-            _sync_directory(path.parent)
-    except OSError:
-        with suppress(OSError):  # the error that matters is the first one
-            temporary.unlink()
-        raise
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """A file of exactly `data`: a new one is 0600, one that is there keeps its mode and owner. Raises OSError."""
-    try:
-        path = path.resolve(strict=True)  # a link stays a link
-        known = path.stat()
-    except FileNotFoundError:
-        return write_file(path, data, 0o600, durable=True)
-    if stat.S_ISDIR(known.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    return write_file(path, data, stat.S_IMODE(known.st_mode), (known.st_uid, known.st_gid), durable=True)
-
-
-def make_directories(path: Path) -> None:
-    """A directory, 0700 when it is new; missing parents are made as usual. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir(mode=0o700, exist_ok=True)
-
-
-def not_written(deployment: Deployment, path: Path, exc: OSError) -> Outcome:
-    """The outcome when a file that the config asks for cannot be written."""
-    reason = exc.strerror or str(exc)
-    message = f"{deployment.group} for '{deployment.name}' could not write {path}: {reason}; what is in the way?\n"
-    return Outcome(1, "", message)
-
-
-def as_json(value: Json) -> bytes:
-    """A value as the old hooks wrote it into files."""
-    return json.dumps(value, indent=4, sort_keys=True).encode()
 
 
 def run(
@@ -337,23 +138,6 @@ def run(
         identity=place.user.identity if place.user else None,
         limits=place.limits,
     )
-
-
-def run_tool(place: Workplace, deployment: Deployment, argv: list[str], cwd: Path = Path("/")) -> Outcome:
-    """Run a tool that knows nothing of outputs; its status and streams are the outcome."""
-    try:
-        finished = run(place, deployment, argv, variables={}, cwd=cwd)
-    except OSError as exc:
-        return not_started(deployment, argv[0], exc)
-    return outcome(place, replace(deployment, outputs=()), finished, deployment.group)
-
-
-def not_started(deployment: Deployment, program: str, exc: OSError) -> Outcome:
-    """The outcome when a tool is there and cannot be executed, or what it needs cannot be prepared."""
-    if exc.filename and str(exc.filename) != program:
-        return not_written(deployment, Path(exc.filename), exc)
-    message = f"{program} for '{deployment.name}' could not be started: {exc.strerror}; see its first line and mode\n"
-    return Outcome(model.STATUS_NOT_FOUND, "", message)
 
 
 def outcome(place: Workplace, deployment: Deployment, finished: Finished, what: str) -> Outcome:
