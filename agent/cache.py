@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from agent import log, model, state
+from agent import jsontext, log, model, state
 from agent.errors import MetadataError, StateError
 from agent.model import Json
 
@@ -117,7 +117,7 @@ class Cache:
         """What a file of the cache holds, an error when it is not there or damaged."""
         path = self.directory / f"{file}{suffix}"
         try:
-            return model.decode(path.read_bytes(), str(path))
+            return jsontext.decode(path.read_bytes(), str(path))
         except OSError as exc:
             return MetadataError(f"reading {path}: {exc.strerror}")
         except MetadataError as exc:

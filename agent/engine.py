@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from agent import hooks, log, model, runner, signaller
+from agent import hooks, log, model, parse, runner, signaller
 from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
 from agent.metadata import Answer, Metadata, places
 from agent.model import Deployment, Entry
@@ -329,7 +329,7 @@ class Engine:
         """Send a stored outcome once and record what came of it."""
         key = deployment.key
         body = self.journal.outcome(key)
-        if model.status_from(body.get("deploy_status_code")) or model.failing_outputs(deployment, body):
+        if parse.status_from(body.get("deploy_status_code")) or model.failing_outputs(deployment, body):
             self.failed.add(key)
         if not signaller.wanted(deployment.endpoint):
             self.journal.settle(key, model.SIGNALLED, "nobody waits for a signal")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from agent import model
+from agent import jsontext
 from agent.errors import MetadataError, Refused, Unavailable
 from agent.model import Credentials, Json
 from agent.transport import Client, show
@@ -106,7 +106,7 @@ def keystone_v3(auth_url: str) -> str:
 def _token(headers: Mapping[str, str], body: bytes, url: str, clock: Callable[[], float]) -> Token:
     what = f"the answer of {show(url)}"
     try:
-        described = model.decode_map(body, what)["token"]
+        described = jsontext.decode_map(body, what)["token"]
         identifier = headers["x-subject-token"]
     except (KeyError, MetadataError) as exc:
         raise Unavailable(f"signing in: {what} is no Keystone v3 token; is {show(url)} the identity service?") from exc

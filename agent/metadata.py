@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from agent import log, merge, model, state
+from agent import log, merge, parse, state
 from agent.collectors import COLLECTORS
 from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
 from agent.identity import Tokens
-from agent.model import Deployment, Document, JsonMap, Parsed
+from agent.model import Deployment, Document, JsonMap
+from agent.parse import Parsed
 from agent.plan import unique
 from agent.settings import Given, Settings
 from agent.state import Places
@@ -121,7 +122,7 @@ class Metadata:
 
     def _without_deployments(self, document: Document) -> Document:
         emptied: JsonMap = {key: [] for key in self.settings.deployment_key}
-        return model.document(document.source, {**document.content, **emptied}, name=document.name)
+        return parse.document(document.source, {**document.content, **emptied}, name=document.name)
 
     def _keep(self, name: str, previous: tuple[Document, ...], found: tuple[Document, ...]) -> None:
         known = {(document.name, document.digest) for document in previous}
@@ -170,7 +171,7 @@ class Metadata:
         """The deployments of a document, parsed once for as long as it stays the same."""
         known = self._parsed.get(f"{document.name} {document.digest}")
         if known is None:
-            known = model.parse_deployments(document, self.settings.deployment_key)
+            known = parse.deployments(document, self.settings.deployment_key)
             for problem in known.problems:
                 log.error("not a deployment", source=document.source, document=document.name, reason=problem)
         return known

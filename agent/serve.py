@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from agent import model
+from agent import jsontext, model, parse
 from agent.errors import MetadataError, UsageError
 from agent.model import Deployment, Json, JsonMap
 
@@ -96,14 +96,14 @@ class Endpoint:
             data = self.file.read_bytes()
         except OSError as exc:
             raise MetadataError(f"reading {self.file}: {exc.strerror}; put the metadata there") from exc
-        return signalled_here(model.decode_map(data, str(self.file)), self.url)
+        return signalled_here(jsontext.decode_map(data, str(self.file)), self.url)
 
     def take(self, identity: str, body: JsonMap) -> bool:
         """Judge a signal; False when no deployment of this id waits. Raises MetadataError, as `metadata` does."""
         with self._lock:
             if identity in self._taken:  # Heat answers 200 to a repeat and keeps the first
                 return True
-            listed = model.parse_deployments(model.document("serve", self.metadata())).deployments
+            listed = parse.deployments(parse.document("serve", self.metadata())).deployments
             deployment = next((d for d in listed if d.id == identity), None)
             if deployment is None:
                 return False
@@ -123,10 +123,10 @@ def signalled_here(content: JsonMap, url: str) -> JsonMap:
 def judge(deployment: Deployment, body: JsonMap) -> Verdict:
     """Heat's rule (software_config_utils and signal_software_deployment in heat/engine): status, then error outputs."""
     reasons = []
-    if model.status_from(body.get("deploy_status_code")):
+    if parse.status_from(body.get("deploy_status_code")):
         code = body["deploy_status_code"]
         reasons.append(f"deploy_status_code : Deployment exited with non-zero status code: {code}")
-    reasons += [f"{name} : {model.as_text(body[name])}" for name in model.failing_outputs(deployment, body)]
+    reasons += [f"{name} : {jsontext.as_text(body[name])}" for name in model.failing_outputs(deployment, body)]
     status = FAILED if reasons else COMPLETE
     return Verdict(deployment.id, deployment.name, status, ", ".join(reasons) or "Outputs received", body)
 
@@ -212,7 +212,7 @@ class _Conversation(BaseHTTPRequestHandler):
             content = self.server.endpoint.metadata()
         except MetadataError as exc:
             return self._say(500, f"{exc}\n")
-        tag = f'"{model.digest(content)}"'
+        tag = f'"{jsontext.digest(content)}"'
         asked = {one.strip().removeprefix("W/") for one in self.headers.get("If-None-Match", "").split(",")}
         if tag in asked or "*" in asked:
             return self._say(304, "", tag=tag)
@@ -223,7 +223,7 @@ class _Conversation(BaseHTTPRequestHandler):
         if start != "signal" or not name:
             return self._say(404, "a signal goes to /signal/<deployment id>\n")
         try:
-            body = model.decode_map(data, "the signal")
+            body = jsontext.decode_map(data, "the signal")
         except MetadataError as exc:
             return self._say(400, f"{exc}\n")
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from urllib.parse import quote
 
-from agent import log, model
+from agent import jsontext, log, model, parse
 from agent.errors import Refused, Unavailable
 from agent.identity import Tokens, sign_v2, sign_v4
 from agent.model import Credentials, Endpoint, Json, JsonMap
@@ -206,7 +206,7 @@ SIGNALS: dict[str, Callable[[Endpoint, bytes, Client, Tokens], None]] = {
 def _without_outputs(body: JsonMap) -> JsonMap:
     """Thousands of outputs that do not fit however short each is: none is sent, and that is a failure."""
     note = f"the {len(body) - 3} outputs are too many for Heat's limit of 1 MiB and were not sent"
-    status = model.status_from(body["deploy_status_code"]) or model.STATUS_DATA
+    status = parse.status_from(body["deploy_status_code"]) or model.STATUS_DATA
     return model.Outcome(status, "", f"os-deploy-agent: {note}; put them into one map, or a file\n").body()
 
 
@@ -222,7 +222,7 @@ def _shorten(body: JsonMap, names: tuple[str, ...], excess: int) -> JsonMap:
         if excess <= 0:
             break
         keep = max(sizes[name] - excess - 400, 0)
-        shortened[name] = cut(model.as_text(body[name]), keep)
+        shortened[name] = cut(jsontext.as_text(body[name]), keep)
         excess -= sizes[name] - len(json.dumps(shortened[name]))
     return shortened
 

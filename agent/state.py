@@ -28,7 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent import log, model
+from agent import jsontext, log, model
 from agent.errors import Busy, MetadataError, StateError
 from agent.model import Deployment, Document, Entry, Json, JsonMap
 
@@ -164,7 +164,7 @@ def lock(path: Path, who: str, *, wait_s: float = LOCK_WAIT_S, sleep: Callable[[
 def holder_of(path: Path) -> JsonMap:
     """What the holder of a lock wrote into it, {} when there is nothing to read."""
     try:
-        return model.decode_map(path.read_bytes(), str(path))
+        return jsontext.decode_map(path.read_bytes(), str(path))
     except (OSError, MetadataError):
         return {}
 
@@ -308,7 +308,7 @@ class Journal:
         """The stored outcome; raises MetadataError when there is none that can be read."""
         path = self.places.outcome(key)
         try:
-            return model.decode_map(path.read_bytes(), str(path))
+            return jsontext.decode_map(path.read_bytes(), str(path))
         except OSError as exc:
             raise MetadataError(f"reading the outcome {path}: {exc.strerror}") from exc
 
@@ -394,7 +394,7 @@ class Journal:
         if not path.exists():
             return {}
         try:
-            return model.decode_map(path.read_bytes(), str(path)) or {"deploy_status_code": 0}
+            return jsontext.decode_map(path.read_bytes(), str(path)) or {"deploy_status_code": 0}
         except MetadataError as exc:
             _move_aside(path, str(exc))
             return {}
@@ -415,7 +415,7 @@ class Journal:
 
     def _read(self, path: Path, otherwise: JsonMap) -> JsonMap:
         try:
-            return model.decode_map(path.read_bytes(), str(path))
+            return jsontext.decode_map(path.read_bytes(), str(path))
         except MetadataError as exc:
             _move_aside(path, str(exc))
             return otherwise
@@ -458,7 +458,7 @@ def kept_documents(places: Places) -> tuple[Document, ...]:
     found = []
     for path in sorted(places.documents.glob("*.json")):
         try:
-            stored = model.decode_map(path.read_bytes(), str(path))
+            stored = jsontext.decode_map(path.read_bytes(), str(path))
             content, validator = stored["content"], stored["validator"]
             if not isinstance(content, dict) or not isinstance(validator, dict):
                 raise MetadataError(f"reading {path}: not a stored document")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from agent import log, model
+from agent import jsontext, log
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, JsonMap
@@ -157,4 +157,4 @@ def _is_notice(frame: str | bytes) -> bool:
 
 
 def _decoded(frame: str | bytes) -> JsonMap:
-    return model.decode_map(frame.encode() if isinstance(frame, str) else frame, "a frame of the subscription")
+    return jsontext.decode_map(frame.encode() if isinstance(frame, str) else frame, "a frame of the subscription")

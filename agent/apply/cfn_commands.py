@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import model, process
+from agent import jsontext, process
 from agent.apply.cfn_model import Command
 from agent.apply.cfn_programs import Tell, last_words
 from agent.errors import AgentError, ApplyError
@@ -90,8 +90,8 @@ def _environment(command: Command, who: Account | None, directory: Path) -> Mapp
     done = _start(command.defaults, own, directory, who)
     if done.status:
         raise ApplyError(f"its defaults ended with {done.status}{last_words(done)}")
-    given = model.decode_map(done.stdout.bytes(), "what its defaults print")
-    return {**{name: model.as_text(value) for name, value in given.items()}, **(command.env or {})}
+    given = jsontext.decode_map(done.stdout.bytes(), "what its defaults print")
+    return {**{name: jsontext.as_text(value) for name, value in given.items()}, **(command.env or {})}
 
 
 def _start(program: str | tuple[str, ...], env: Mapping[str, str], directory: Path, who: Account | None) -> Finished:

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-from agent import model, state, transport
+from agent import jsontext, state, transport
 from agent.apply.cfn_programs import Tell
 from agent.errors import MetadataError, Refused, SettingsError, StateError
 from agent.identity import sign_v4
@@ -121,7 +121,7 @@ def describe(client: Client, access: Access, stack: str, resource: str) -> Resou
 
 def _parsed(answer: bytes, resource: str) -> Resource | None:
     what = f"the description of {resource} by the CloudFormation API"
-    match model.decode_map(answer, what):
+    match jsontext.decode_map(answer, what):
         case {
             "DescribeStackResourceResponse": {"DescribeStackResourceResult": {"StackResourceDetail": dict() as detail}}
         }:
@@ -131,7 +131,7 @@ def _parsed(answer: bytes, resource: str) -> Resource | None:
     if status == "DELETE_COMPLETE":
         return None
     if isinstance(metadata, str):
-        metadata = model.decode_map(metadata.encode(), f"the metadata of {resource}")
+        metadata = jsontext.decode_map(metadata.encode(), f"the metadata of {resource}")
     if not isinstance(metadata, dict):
         raise MetadataError(f"reading {what}: its metadata is no object")
     return Resource(metadata, str(status or ""), str(detail.get("PhysicalResourceId") or ""))
@@ -149,7 +149,7 @@ def local(resource: str, tell: Tell) -> JsonMap:
     paths = dict.fromkeys((last_seen(resource), last_seen(""), DATA / "cfn-init-data"))
     for path in paths:
         try:
-            return model.decode_map(path.read_bytes(), str(path))
+            return jsontext.decode_map(path.read_bytes(), str(path))
         except FileNotFoundError:
             continue
         except OSError as exc:
@@ -164,7 +164,7 @@ def local(resource: str, tell: Tell) -> JsonMap:
 def seen(resource: str) -> JsonMap | None:
     """What was seen last of this very resource, None when nothing was."""
     try:
-        return model.decode_map(last_seen(resource).read_bytes(), str(last_seen(resource)))
+        return jsontext.decode_map(last_seen(resource).read_bytes(), str(last_seen(resource)))
     except (OSError, MetadataError):
         return None
 

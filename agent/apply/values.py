@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from agent import merge, model
+from agent import jsontext, merge
 from agent.errors import ApplyError, MetadataError
 from agent.model import Json, JsonMap
 
@@ -124,4 +124,4 @@ def _content(path: str) -> Json:
         return None
     except OSError as exc:
         raise MetadataError(f"could not open {path} for reading: {exc.strerror}") from exc
-    return model.decode(data, f"metadata file {path}")
+    return jsontext.decode(data, f"metadata file {path}")

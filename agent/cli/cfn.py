@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
-from agent import model
+from agent import jsontext
 from agent.apply import cfn_metadata
 from agent.cli import cfn_log
 from agent.cli.cfn_log import Log
@@ -95,7 +95,7 @@ def _from_file(name: str) -> JsonMap:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as exc:
         raise SettingsError(f"reading {name}: {exc.strerror}") from exc
-    return model.decode_map(data, name)
+    return jsontext.decode_map(data, name)
 
 
 def _remote(arguments: argparse.Namespace, log: Log) -> JsonMap | None:

@@ -13,7 +13,7 @@ import select
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import model, process, state
+from agent import jsontext, process, state
 from agent.apply import cfn_commands, cfn_hooks, cfn_metadata, cfn_model
 from agent.apply.cfn_hooks import ABSENT, RESTARTED, Absent, HupHook, Main
 from agent.apply.cfn_metadata import Access, Resource
@@ -160,7 +160,7 @@ def _memory() -> Path:
 def _recall() -> JsonMap:
     """What each hook saw when it last succeeded."""
     try:
-        return model.decode_map(_memory().read_bytes(), str(_memory()))
+        return jsontext.decode_map(_memory().read_bytes(), str(_memory()))
     except (OSError, MetadataError):  # the first pass, or a damaged file: last_metadata tells then
         return {}
 

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent import model, state, transport
+from agent import jsontext, state, transport
 from agent.apply import cfn_metadata
 from agent.cli.cfn_log import Log
 from agent.errors import AgentError, MetadataError, Refused, SettingsError, StateError, Unavailable
@@ -104,12 +104,12 @@ def unique_id(log: Log) -> str:
     """The instance's uuid, asked once and kept; the host's name where nobody tells it."""
     kept = cfn_metadata.DATA / "nova_meta.json"
     try:
-        return str(model.decode_map(kept.read_bytes(), str(kept))["uuid"])
+        return str(jsontext.decode_map(kept.read_bytes(), str(kept))["uuid"])
     except (OSError, KeyError, MetadataError):
         pass
     try:
         body = Client(META_LIMITS).request("GET", META_DATA).body
-        uuid = str(model.decode_map(body, META_DATA)["uuid"])
+        uuid = str(jsontext.decode_map(body, META_DATA)["uuid"])
     except (AgentError, KeyError) as exc:
         log.tell(f"no uuid from {META_DATA} ({exc}), the host's name is used")
         return socket.getfqdn()

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from agent import cache, log, model, process
+from agent import cache, log, parse, process
 from agent.cache import Cache, Item
 from agent.cli import collect_options
 from agent.cli.collect_options import PROGRAM, Options, Told
@@ -218,7 +218,7 @@ def _gather(options: Options, sources: Sources, kept: Cache) -> tuple[tuple[Item
 def _remembered(kept: Cache) -> tuple[Document, ...]:
     """The last message of the queue, which says each thing once."""
     content = kept.content("zaqar")
-    return (model.document("zaqar", content),) if isinstance(content, dict) else ()
+    return (parse.document("zaqar", content),) if isinstance(content, dict) else ()
 
 
 def _back_up(kept: Cache, options: Options) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from agent import hooks, log, model, process, runner, signaller, state, transport
+from agent import hooks, jsontext, log, model, parse, process, runner, signaller, state, transport
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.metadata import places
@@ -83,11 +83,11 @@ def _move_old_state(environ: Mapping[str, str], where: Places) -> None:
 def _listed(config: Path) -> tuple[Deployment, ...]:
     try:
         data = config.read_bytes()
-        listed = model.decode(data, str(config)) if data.strip() else []
+        listed = jsontext.decode(data, str(config)) if data.strip() else []
     except MetadataError as exc:
         log.error("deployments not readable", reason=str(exc))
         return ()
-    parsed = model.parse_deployments(model.document("heat-config", {"deployments": listed}))
+    parsed = parse.deployments(parse.document("heat-config", {"deployments": listed}))
     for problem in parsed.problems:
         log.error("not a deployment", file=str(config), reason=problem)
     for deployment in parsed.deployments:
@@ -172,7 +172,7 @@ def heat_config_notify(argv: list[str], environ: Mapping[str, str]) -> int:
         return 1
     path = Path(argv[0])
     try:
-        deployment = model.parse_deployment(model.decode_map(path.read_bytes(), str(path)))
+        deployment = parse.deployment(jsontext.decode_map(path.read_bytes(), str(path)))
     except (OSError, MetadataError) as exc:
         print(f"heat-config-notify: reading {path}: {exc}", file=sys.stderr)
         return 1
@@ -189,7 +189,7 @@ def heat_config_notify(argv: list[str], environ: Mapping[str, str]) -> int:
 def _reply(data: bytes) -> JsonMap:
     """The reply; one that is no JSON object is told as a failure, since Heat would take it for success."""
     try:
-        return model.decode_map(data, "the reply on stdin")
+        return jsontext.decode_map(data, "the reply on stdin")
     except MetadataError as exc:
         return model.Outcome(model.STATUS_DATA, "", f"heat-config-notify: {exc}\n").body()
 

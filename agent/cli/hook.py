@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
-from agent import model, process, runner
+from agent import jsontext, model, parse, process, runner
 from agent.cli.main import given
 from agent.errors import MetadataError
 from agent.model import Outcome
@@ -28,11 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     settings = given(arguments).settings()
     try:
-        raw = model.decode_map(sys.stdin.buffer.read(), "the deployment on stdin")
+        raw = jsontext.decode_map(sys.stdin.buffer.read(), "the deployment on stdin")
     except MetadataError as exc:
         outcome = Outcome(model.STATUS_DATA, "", f"{exc}\n")
     else:
-        deployment = replace(model.parse_deployment({"id": "by-hand", **raw}), group=arguments.group)
+        deployment = replace(parse.deployment({"id": "by-hand", **raw}), group=arguments.group)
         live = sys.stderr.buffer.write if sys.stderr.isatty() else None
         try:
             outcome = runner.answer(deployment, settings, os.environ, live, built_in_first=True)

@@ -7,7 +7,7 @@ import queue
 import signal
 from pathlib import Path
 
-from agent import model, serve
+from agent import parse, serve
 from agent.errors import MetadataError, UsageError
 from agent.serve import Endpoint, Verdict
 
@@ -53,7 +53,7 @@ def sentence(verdict: Verdict) -> str:
 def _waiting(endpoint: Endpoint) -> set[str]:
     """The ids that have not signalled yet; of a file that is broken just now nothing is known, so they still wait."""
     try:
-        listed = model.parse_deployments(model.document("serve", endpoint.metadata())).deployments
+        listed = parse.deployments(parse.document("serve", endpoint.metadata())).deployments
     except MetadataError:
         return {""}
     ours = {d.id for d in listed if d.endpoint.url.startswith(f"{endpoint.url}/signal/")}

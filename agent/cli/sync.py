@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from agent import model
+from agent import jsontext, parse
 from agent.cli.main import given
 from agent.errors import MetadataError, UsageError
 from agent.hooks import workplace
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     named = os.environ.get("HEAT_SHELL_CONFIG")
     file = Path(named) if named else settings.path(SHELL_CONFIG)
     try:
-        listed = parse(file.read_bytes(), file)
+        listed = _listed(file.read_bytes(), file)
     except OSError as exc:
         say(group, f"no config file {file}: {exc.strerror}; os-apply-config renders it")
         return GROUPS[group].missing
@@ -63,22 +63,22 @@ def run(arguments: argparse.Namespace) -> int:
         return GROUPS[group].unreadable
     if listed is None:
         return 0
-    place = workplace.workplace(model.parse_deployment({}), group, settings, os.environ)
+    place = workplace.workplace(parse.deployment({}), group, settings, os.environ)
     problems: list[str] = import_module(GROUPS[group].module).sync(listed, place)
     for problem in problems:
         say(group, problem)
     return 0
 
 
-def parse(data: bytes, file: Path) -> tuple[Deployment, ...] | None:
+def _listed(data: bytes, file: Path) -> tuple[Deployment, ...] | None:
     """What the rendered list holds, None while it is empty. Raises MetadataError.
 
     An empty file is one whose metadata has not come yet; a guest without deployments is rendered as [].
     """
-    listed = model.decode(data, str(file)) if data.strip() else None
+    listed = jsontext.decode(data, str(file)) if data.strip() else None
     if listed is None:
         return None
-    parsed = model.parse_deployments(model.document("heat-config", {"deployments": listed}))
+    parsed = parse.deployments(parse.document("heat-config", {"deployments": listed}))
     if parsed.problems:
         raise MetadataError(f"reading {file}: {'; '.join(parsed.problems)}")
     return parsed.deployments

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent import hooks, model
+from agent import hooks, jsontext, model, parse
 from agent.cli.main import given
 from agent.collectors import COLLECTORS
 from agent.errors import MetadataError, SettingsError
@@ -54,15 +54,15 @@ def _in_settings(what: Given) -> Iterator[str]:
 
 def _in_metadata(path: Path, settings: Settings) -> Iterator[str]:
     try:
-        content = model.decode_map(path.read_bytes(), str(path))
+        content = jsontext.decode_map(path.read_bytes(), str(path))
     except OSError as exc:
         yield f"reading {path}: {exc.strerror}"
         return
     except MetadataError as exc:
         yield str(exc)
         return
-    document = model.document(str(path), content)
-    parsed = model.parse_deployments(document, settings.deployment_key)
+    document = parse.document(str(path), content)
+    parsed = parse.deployments(document, settings.deployment_key)
     yield from (f"{path}: {problem}" for problem in parsed.problems)
     first: dict[str, str] = {}
     for number, deployment in enumerate(parsed.deployments):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent import merge, model
+from agent import jsontext, merge, parse
 from agent.errors import MetadataError, Unavailable
 from agent.identity import Tokens, sign_v2
 from agent.model import Document, Json, JsonMap
@@ -31,7 +31,7 @@ def collect(
     content: JsonMap = {}
     for path in settings.cfn_path:
         content.update(_fetch(settings, client, url, path))
-    return (model.document("cfn", content),)
+    return (parse.document("cfn", content),)
 
 
 def _base_url(settings: Settings) -> str:
@@ -53,7 +53,7 @@ def _fetch(settings: Settings, client: Client, url: str, path: str) -> JsonMap:
     signed = sign_v2("GET", url, asked, settings.cfn_access_key_id, settings.cfn_secret_access_key)
     headers = {"Content-Type": "application/json"}
     response = client.request("GET", signed, headers=headers, ca_file=settings.cfn_ca_certificate)
-    value: Json = model.decode(_field(response.body, field).encode(), f"{path} from the CFN API")
+    value: Json = jsontext.decode(_field(response.body, field).encode(), f"{path} from the CFN API")
     try:
         value = merge.lookup(value, below) if below else value
     except KeyError as exc:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from agent import log, model, process
+from agent import jsontext, log, parse, process
 from agent.errors import MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Document
@@ -38,7 +38,7 @@ def collect(
         raise Unavailable(f"looking for a config drive: no {' or '.join(_TYPES)} file system is labelled {LABEL}")
     with _mounted(device, settings) as directory:
         data = _read(directory / FILE, settings.max_document)
-    return (model.document("config_drive", model.decode_map(data, f"{FILE} of {device}")),)
+    return (parse.document("config_drive", jsontext.decode_map(data, f"{FILE} of {device}")),)
 
 
 def find(settings: Settings) -> str:

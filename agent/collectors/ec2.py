@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote, urlsplit
 
-from agent import model
+from agent import parse
 from agent.errors import AgentError, MetadataError, Refused, Unavailable
 from agent.identity import Tokens
 from agent.model import Document, JsonMap
@@ -45,7 +45,7 @@ def collect(
             continue
         if not content:
             raise MetadataError(f"reading {show(url)}: the listing is empty; is it the metadata service?")
-        return (model.document("ec2", content, validator={"url": url}),)
+        return (parse.document("ec2", content, validator={"url": url}),)
     raise Unavailable("; ".join(map(str, faults)) or "polling the metadata service: no ec2.metadata_url set")
 
 

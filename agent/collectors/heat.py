@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from agent import model
+from agent import jsontext, parse
 from agent.errors import Gone, MetadataError, Refused, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, Document
@@ -43,10 +43,10 @@ def collect(
             raise
         tokens.forget(who)  # revoked, or the clock is wrong: sign in once more
         response = _get(settings, client, tokens, who)
-    content = model.decode_map(response.body, "Heat's metadata").get("metadata")
+    content = jsontext.decode_map(response.body, "Heat's metadata").get("metadata")
     if not isinstance(content, dict):
         raise MetadataError("reading Heat's metadata: no object below 'metadata'; is heat.auth_url's catalogue right?")
-    return (model.document("heat", content),)
+    return (parse.document("heat", content),)
 
 
 def _get(settings: Settings, client: Client, tokens: Tokens, who: Credentials) -> Response:

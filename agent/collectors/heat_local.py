@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent import log, model
+from agent import jsontext, log, parse
 from agent.errors import MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Document, JsonMap
@@ -26,7 +26,7 @@ def collect(
                 data = file.read(settings.max_document + 1)
             if len(data) > settings.max_document:
                 raise MetadataError(f"reading {path}: more than {settings.max_document} bytes; see max_document")
-            content.update(model.decode_map(data, str(path)))
+            content.update(jsontext.decode_map(data, str(path)))
         except OSError as exc:
             faults.append(f"reading {path}: {exc.strerror}")
         except MetadataError as exc:
@@ -34,4 +34,4 @@ def collect(
             faults.append(str(exc))
     if len(faults) == len(settings.heat_local_path):
         raise Unavailable("; ".join(faults))
-    return (model.document("heat_local", content),)
+    return (parse.document("heat_local", content),)

@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from agent import model
+from agent import jsontext, parse
 from agent.errors import MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Document, Json
@@ -29,7 +29,7 @@ def collect(
     for path, value in read(settings):
         if not isinstance(value, dict):
             raise MetadataError(f"reading {path}: a JSON object is wanted")
-        documents.append(model.document("local", value, name=path.name))
+        documents.append(parse.document("local", value, name=path.name))
     return tuple(documents)
 
 
@@ -44,7 +44,7 @@ def read(settings: Settings) -> tuple[tuple[Path, Json], ...]:
     found = []
     for path in sorted(files, key=lambda path: (os.fsencode(path.name), str(path))):
         _refuse_foreign(path)
-        found.append((path, model.decode(_read(path, settings.max_document), str(path))))
+        found.append((path, jsontext.decode(_read(path, settings.max_document), str(path))))
     return tuple(found)
 
 

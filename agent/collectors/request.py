@@ -5,7 +5,7 @@ A conditional GET: with nothing new the answer is 304 and nothing is parsed.
 
 from __future__ import annotations
 
-from agent import model
+from agent import jsontext, parse
 from agent.errors import Unavailable
 from agent.identity import Tokens
 from agent.model import Document
@@ -31,6 +31,6 @@ def collect(
         return previous
     if response.status != 200:
         raise Unavailable(f"GET {show(url)}: answered {response.status}, 200 is wanted")
-    content = model.decode_map(response.body, show(url))
+    content = jsontext.decode_map(response.body, show(url))
     validator = {name: response.headers[name] for name in _VALIDATORS if name in response.headers}
-    return (model.document("request", content, validator=validator),)
+    return (parse.document("request", content, validator=validator),)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
-from agent import log, model
+from agent import jsontext, log, parse
 from agent.errors import MetadataError, Refused, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, Document, Json, JsonMap
@@ -47,7 +47,7 @@ def collect(settings: Settings, client: Client, tokens: Tokens, previous: tuple[
     if usable:
         body = usable[-1].body
         assert isinstance(body, dict)
-        return (model.document("zaqar", body, validator={_TAKEN: ids}),)
+        return (parse.document("zaqar", body, validator={_TAKEN: ids}),)
     if previous:
         return tuple(replace(document, validator={_TAKEN: ids}) for document in previous)
     _delete(settings, client, tokens, ids)  # no document could carry them, and nobody could use them
@@ -132,7 +132,7 @@ def _with_token(ask: Callable[[], Response], who: Credentials, tokens: Tokens) -
 def _parse(response: Response) -> tuple[Message, ...]:
     if not response.body:  # 204: what some versions say of an empty queue
         return ()
-    listed = model.decode_map(response.body, "the queue's messages").get("messages")
+    listed = jsontext.decode_map(response.body, "the queue's messages").get("messages")
     if not isinstance(listed, list):
         raise MetadataError(
             "reading the queue's messages: no list below 'messages'; is the catalogue's endpoint right?"
@@ -147,7 +147,7 @@ def _message(element: JsonMap) -> Message:
 
 
 def _next(response: Response) -> str:
-    links = model.decode_map(response.body, "the queue's messages").get("links")
+    links = jsontext.decode_map(response.body, "the queue's messages").get("links")
     for link in links if isinstance(links, list) else []:
         if isinstance(link, dict) and link.get("rel") == "next":
             return urlsplit(str(link.get("href", ""))).query

@@ -16,7 +16,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from agent import model
+from agent import jsontext
 from agent.errors import MetadataError
 from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
@@ -78,7 +78,7 @@ def _playbook(config: Json) -> str:
     """The playbook as text; a config that is a list of plays is JSON, which is YAML, too."""
     if isinstance(config, list) and config:
         return json.dumps(config, indent=2)
-    return json.dumps([config], indent=2) if isinstance(config, dict) and config else model.as_text(config or "")
+    return json.dumps([config], indent=2) if isinstance(config, dict) and config else jsontext.as_text(config or "")
 
 
 def _arguments(deployment: Deployment) -> list[str]:
@@ -137,6 +137,6 @@ def _stats(path: Path) -> dict[str, Json]:
     """What set_stats set, if anything."""
     try:
         with path.open("rb") as file:
-            return model.decode_map(file.read(STATS_LIMIT), "what set_stats set")
+            return jsontext.decode_map(file.read(STATS_LIMIT), "what set_stats set")
     except (FileNotFoundError, MetadataError):
         return {}

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from agent import model
+from agent import jsontext
 from agent.errors import MetadataError
 from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
@@ -72,7 +72,7 @@ def _run_list(config: Json) -> Json:
     """The run list; text holds it as JSON. Raises MetadataError."""
     run_list = config
     if isinstance(config, str):
-        run_list = model.decode(config.encode("utf-8", "replace"), "its config, a run list")
+        run_list = jsontext.decode(config.encode("utf-8", "replace"), "its config, a run list")
     if not isinstance(run_list, list) or not all(isinstance(item, str) for item in run_list):
         raise MetadataError('its config is no run list; it wants a JSON list of text, as ["recipe[apache]"]')
     return run_list
@@ -82,7 +82,7 @@ def _client(deployment: Deployment, place: Workplace, kitchen: Path) -> str:
     """client.rb, as the old hook wrote it."""
     paths = {f"{name}_path": str(kitchen / f"{name}s") for name in ("cookbook", "role", "environment")}
     if environment := deployment.inputs.get("environment"):
-        paths["environment"] = model.as_text(environment.value)
+        paths["environment"] = jsontext.as_text(environment.value)
     paths["node_path"] = str(place.working / "node")
     return "\n".join([*SETTINGS, *(f"{name} '{_quoted(value)}'" for name, value in paths.items())])
 

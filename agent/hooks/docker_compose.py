@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agent import model
+from agent import jsontext, parse
 from agent.errors import MetadataError
 from agent.hooks import reading, tools, writing
 from agent.hooks.workplace import Workplace
@@ -71,7 +71,7 @@ def sync(listed: Sequence[Deployment], place: Workplace) -> list[str]:
 
 def _kill(project: Path, place: Workplace) -> list[str]:
     """End one project; its file stays, for the next time, when that fails."""
-    nobody = model.parse_deployment({"id": "sync", "name": project.name, "group": "docker-compose"})
+    nobody = parse.deployment({"id": "sync", "name": project.name, "group": "docker-compose"})
     argv = _compose(nobody, place)
     if not argv:
         return [f"project {project.name} is not killed: {ADVICE}"]
@@ -145,7 +145,7 @@ def _given(deployment: Deployment) -> dict[str, bytes]:
         name, content = (one.get("file_name"), one.get("content")) if isinstance(one, dict) else (None, None)
         if not isinstance(name, str) or not name or "\0" in name:
             raise MetadataError("its input env_files is no list of maps with file_name and content")
-        files[name] = model.as_text(content).encode("utf-8", "replace")
+        files[name] = jsontext.as_text(content).encode("utf-8", "replace")
     return files
 
 

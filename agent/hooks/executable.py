@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from agent import model
+from agent import jsontext, model, parse
 from agent.errors import MetadataError
 from agent.hooks import workplace
 from agent.hooks.workplace import Workplace
@@ -27,7 +27,7 @@ def run(deployment: Deployment, place: Workplace, program: Path) -> Outcome:
             deployment,
             [str(program)],
             variables={},
-            stdin=json.dumps(model.for_executable(deployment)).encode(),
+            stdin=json.dumps(parse.for_executable(deployment)).encode(),
             keep_stdout=workplace.REPLY_LIMIT,
             cwd=Path("/"),
         )
@@ -38,12 +38,12 @@ def run(deployment: Deployment, place: Workplace, program: Path) -> Outcome:
     if reply is None:
         return workplace.outcome(place, deployment, finished, what)
     reply.setdefault("deploy_status_code", finished.status)
-    return model.outcome_from_body(reply)
+    return parse.outcome_from_body(reply)
 
 
 def _reply(stdout: bytes, what: str) -> JsonMap | None:
     """The reply when it is a JSON object, else None: then it is plain output."""
     try:
-        return model.decode_map(stdout, f"the reply of {what}")
+        return jsontext.decode_map(stdout, f"the reply of {what}")
     except MetadataError:
         return None

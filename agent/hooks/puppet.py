@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from agent import model
+from agent import jsontext
 from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
@@ -68,7 +68,7 @@ def _facts(deployment: Deployment, place: Workplace, fqdn: str) -> dict[str, str
     facts = {"FACTER_fqdn": fqdn} if fqdn else {}
     if _enabled(deployment, "enable_facter", otherwise=True):
         values = reading.input_values(deployment)
-        facts |= {f"FACTER_{name}": model.as_text(value) for name, value in values.items()}
+        facts |= {f"FACTER_{name}": jsontext.as_text(value) for name, value in values.items()}
     if _enabled(deployment, "enable_hiera", otherwise=False):
         facts["FACTER_deploy_config_name"] = deployment.name
     path = place.outputs_path(deployment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import cast
 
-from agent import model
+from agent import jsontext, model
 from agent.errors import MetadataError
 from agent.model import Deployment, Json, JsonMap, Outcome
 
@@ -18,7 +18,7 @@ def input_values(deployment: Deployment) -> JsonMap:
 def option(deployment: Deployment, name: str, joint: str = ",") -> str:
     """An option as text: the items of a list joined, empty when it is absent or null."""
     value = deployment.options.get(name)
-    return joint.join(model.as_text(item) for item in (value if isinstance(value, list) else [value]))
+    return joint.join(jsontext.as_text(item) for item in (value if isinstance(value, list) else [value]))
 
 
 def config_map(deployment: Deployment) -> JsonMap:

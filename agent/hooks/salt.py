@@ -11,7 +11,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from agent import model
+from agent import jsontext
 from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
@@ -63,7 +63,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
 def _state(config: Json) -> str:
     """The state file as text; a map becomes YAML in its own order, which is the order of its states."""
     if not isinstance(config, (dict, list)) or not config:
-        return model.as_text(config or "")
+        return jsontext.as_text(config or "")
     import yaml  # noqa: PLC0415 - heavy
 
     class Dumper(yaml.SafeDumper):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from agent import model
+from agent import jsontext, model
 from agent.hooks import workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
@@ -24,7 +24,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
         return _data_fault(deployment, "its config is empty or no text: there is nothing to run")
     try:
         script = config.encode()
-        variables = {name: model.as_text(known.value) for name, known in deployment.inputs.items()}
+        variables = {name: jsontext.as_text(known.value) for name, known in deployment.inputs.items()}
         for name, value in variables.items():
             f"{name}={value}".encode()
     except UnicodeEncodeError as exc:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from agent import model, state
+from agent import model, parse, state
 from agent.errors import MetadataError
 from agent.model import Deployment, Entry, Outcome
 from agent.state import Journal, Places
@@ -18,7 +18,7 @@ AnyJournal: TypeAlias = "Journal | MemoryJournal"
 
 def deployment(identity: str = "d1") -> Deployment:
     content = {"deployments": [{"id": identity, "name": "web", "group": "script", "config": "x"}]}
-    return model.parse_deployments(model.document("cfn", content)).deployments[0]  # type: ignore[arg-type]
+    return parse.deployments(parse.document("cfn", content)).deployments[0]  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["disk", "memory"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import merge, model
+from agent import merge, parse
 from agent.model import Document, Json, JsonMap
 from tests.unit.values import SCALARS
 
@@ -16,7 +16,7 @@ MAPS = st.dictionaries(KEYS, TREES, max_size=3)
 
 
 def document(name: str, content: JsonMap) -> Document:
-    return model.document("local", content, name=name)
+    return parse.document("local", content, name=name)
 
 
 @given(MAPS)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent import model
+from agent import jsontext, model, parse
 from agent.errors import MetadataError
 from agent.model import Input, JsonMap, Outcome
 from tests.unit.values import JSON, JSON_MAPS, heat_input, raw, recorded
@@ -20,7 +20,7 @@ DOCUMENTS = recorded("documents")
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_recorded_document_parses_without_a_fault(name: str) -> None:
-    parsed = model.parse_deployments(model.document("heat", DOCUMENTS[name]))
+    parsed = parse.deployments(parse.document("heat", DOCUMENTS[name]))
 
     assert () == parsed.problems
     assert [""] * len(parsed.deployments) == [d.fault for d in parsed.deployments]
@@ -30,7 +30,7 @@ def test_every_recorded_document_parses_without_a_fault(name: str) -> None:
 
 
 def first(name: str) -> model.Deployment:
-    return model.parse_deployments(model.document("heat", DOCUMENTS[name])).deployments[0]
+    return parse.deployments(parse.document("heat", DOCUMENTS[name])).deployments[0]
 
 
 def test_a_cfn_signal_is_a_url_and_a_verb() -> None:
@@ -116,9 +116,7 @@ def test_a_component_runs_the_config_of_the_present_action(step: str, action: st
 def test_a_component_without_the_action_is_a_fault_that_says_what_to_do() -> None:
     config = {"configs": [{"actions": ["CREATE"], "tool": "script", "config": "x"}]}
 
-    deployment = model.parse_deployment(
-        raw("d1", heat_input("deploy_action", "DELETE"), group="component", config=config)
-    )
+    deployment = parse.deployment(raw("d1", heat_input("deploy_action", "DELETE"), group="component", config=config))
 
     assert "no config for the action DELETE" in deployment.fault
     assert "leave the action out" in deployment.fault
@@ -131,7 +129,7 @@ def test_the_first_entry_of_a_component_that_names_the_action_counts() -> None:
         {"actions": ["CREATE"], "tool": "puppet", "config": "3"},
     ]
 
-    deployment = model.parse_deployment(
+    deployment = parse.deployment(
         raw("d1", heat_input("deploy_action", "CREATE"), group="component", config={"configs": entries})
     )
 
@@ -140,7 +138,7 @@ def test_the_first_entry_of_a_component_that_names_the_action_counts() -> None:
 
 @pytest.mark.parametrize("entry", [{"actions": ["CREATE"]}, {"actions": ["CREATE"], "tool": 7}])
 def test_a_component_entry_without_a_tool_is_a_fault(entry: JsonMap) -> None:
-    deployment = model.parse_deployment(
+    deployment = parse.deployment(
         raw("d1", heat_input("deploy_action", "CREATE"), group="component", config={"configs": [entry]})
     )
 
@@ -149,9 +147,7 @@ def test_a_component_entry_without_a_tool_is_a_fault(entry: JsonMap) -> None:
 
 @pytest.mark.parametrize("config", [None, "text", [], {}, {"configs": None}, {"configs": ["x", {"actions": "CREATE"}]}])
 def test_a_component_of_another_shape_is_a_fault(config: model.Json) -> None:
-    deployment = model.parse_deployment(
-        raw("d1", heat_input("deploy_action", "CREATE"), group="component", config=config)
-    )
+    deployment = parse.deployment(raw("d1", heat_input("deploy_action", "CREATE"), group="component", config=config))
 
     assert "its component has no config" in deployment.fault
 
@@ -160,7 +156,7 @@ def test_a_component_of_another_shape_is_a_fault(config: model.Json) -> None:
     "identity", ["../../etc/passwd", "a/b", ".", "..", ".hidden", "a b", "x" * 129, "é", "a\0b", "-rf"]
 )
 def test_an_id_that_no_heat_makes_is_a_fault_and_never_a_file_name(identity: str) -> None:
-    deployment = model.parse_deployment(raw(identity))
+    deployment = parse.deployment(raw(identity))
 
     assert identity == deployment.id
     assert "is no id that Heat makes" in deployment.fault
@@ -169,7 +165,7 @@ def test_an_id_that_no_heat_makes_is_a_fault_and_never_a_file_name(identity: str
 
 @pytest.mark.parametrize("identity", [None, 7, True, [], {}, ""])
 def test_a_deployment_without_an_id_is_a_fault(identity: model.Json) -> None:
-    deployment = model.parse_deployment(raw(identity))
+    deployment = parse.deployment(raw(identity))
 
     assert "id" in deployment.fault
     assert "" == deployment.id
@@ -177,7 +173,7 @@ def test_a_deployment_without_an_id_is_a_fault(identity: model.Json) -> None:
 
 
 def test_different_deployments_without_an_id_have_different_keys() -> None:
-    keys = {model.parse_deployment(raw(None, config=text)).key for text in ("a", "b", "c")}
+    keys = {parse.deployment(raw(None, config=text)).key for text in ("a", "b", "c")}
 
     assert 3 == len(keys)
 
@@ -187,11 +183,11 @@ def test_a_key_is_the_same_in_whatever_order_the_fields_came() -> None:
 
     backwards = dict(reversed(element.items()))
 
-    assert model.parse_deployment(element).key == model.parse_deployment(backwards).key
+    assert parse.deployment(element).key == parse.deployment(backwards).key
 
 
 def test_a_bare_deployment_is_ungrouped_and_runs_with_nothing() -> None:
-    deployment = model.parse_deployment({"id": "d1"})
+    deployment = parse.deployment({"id": "d1"})
 
     assert ("", "Heat::Ungrouped", "d1") == (deployment.fault, deployment.group, deployment.name)
     assert ({}, (), {}, None) == (
@@ -206,7 +202,7 @@ def test_a_bare_deployment_is_ungrouped_and_runs_with_nothing() -> None:
 def test_null_lists_are_empty_and_unknown_keys_are_kept_for_programs() -> None:
     element = raw("d1", inputs=None, outputs=None, options=None, novel={"a": 1})
 
-    deployment = model.parse_deployment(element)
+    deployment = parse.deployment(element)
 
     assert ("", {}, ()) == (deployment.fault, deployment.inputs, deployment.outputs)
     assert {"a": 1} == deployment.raw["novel"]
@@ -232,20 +228,20 @@ def test_null_lists_are_empty_and_unknown_keys_are_kept_for_programs() -> None:
     ],
 )
 def test_a_wrong_shape_is_named_in_the_fault(fields: JsonMap, said: str) -> None:
-    deployment = model.parse_deployment(raw("d1", **fields))
+    deployment = parse.deployment(raw("d1", **fields))
 
     assert said in deployment.fault
 
 
 @pytest.mark.parametrize(("given_timeout", "seconds"), [(3, 3.0), ("2.5", 2.5), (None, None), ("", None)])
 def test_the_option_timeout_is_seconds_as_number_or_text(given_timeout: model.Json, seconds: float | None) -> None:
-    deployment = model.parse_deployment(raw("d1", options={"timeout": given_timeout}))
+    deployment = parse.deployment(raw("d1", options={"timeout": given_timeout}))
 
     assert ("", seconds) == (deployment.fault, deployment.manner.timeout_s)
 
 
 def test_an_input_without_a_value_has_its_default_and_else_nothing() -> None:
-    deployment = model.parse_deployment(
+    deployment = parse.deployment(
         raw("d1", {"name": "a", "default": 3}, {"name": "b"}, {"name": "c", "default": 1, "value": None})
     )
 
@@ -253,7 +249,7 @@ def test_an_input_without_a_value_has_its_default_and_else_nothing() -> None:
 
 
 def test_the_last_of_two_inputs_with_one_name_counts() -> None:
-    deployment = model.parse_deployment(raw("d1", heat_input("a", "1"), heat_input("a", "2")))
+    deployment = parse.deployment(raw("d1", heat_input("a", "1"), heat_input("a", "2")))
 
     assert "2" == deployment.inputs["a"].value
 
@@ -268,14 +264,14 @@ def test_the_last_of_two_inputs_with_one_name_counts() -> None:
     ],
 )
 def test_the_transport_of_an_old_heat_follows_from_what_it_gave(names: tuple[str, ...], transport: str) -> None:
-    deployment = model.parse_deployment(raw("d1", *(heat_input(name, "http://x/") for name in names)))
+    deployment = parse.deployment(raw("d1", *(heat_input(name, "http://x/") for name in names)))
 
     assert transport == deployment.endpoint.transport
 
 
 @pytest.mark.parametrize("verb", ["PUT", "POST", "put", "DELETE", None])
 def test_only_put_is_put(verb: model.Json) -> None:
-    deployment = model.parse_deployment(
+    deployment = parse.deployment(
         raw("d1", heat_input("deploy_signal_id", "http://x/"), heat_input("deploy_signal_verb", verb))
     )
 
@@ -303,7 +299,7 @@ def test_programs_get_text_where_text_was_declared_as_the_old_dispatcher_gave_it
         {"name": "bare", "type": "String"},
     )
 
-    seen = model.for_executable(model.parse_deployment(element))
+    seen = parse.for_executable(parse.deployment(element))
 
     assert isinstance(seen["inputs"], list)
     assert ["True", "{'a': 1}", 3] == [i["value"] for i in seen["inputs"] if isinstance(i, dict) and "value" in i]
@@ -313,7 +309,7 @@ def test_programs_get_text_where_text_was_declared_as_the_old_dispatcher_gave_it
 
 
 def test_what_is_no_object_in_a_list_is_a_problem_and_the_rest_is_taken() -> None:
-    parsed = model.parse_deployments(model.document("cfn", {"deployments": [raw("d1"), None, 3, raw("d2")]}))
+    parsed = parse.deployments(parse.document("cfn", {"deployments": [raw("d1"), None, 3, raw("d2")]}))
 
     assert ["d1", "d2"] == [d.id for d in parsed.deployments]
     assert ("deployments[1] is null, an object is wanted", "deployments[2] is a number, an object is wanted") == (
@@ -322,15 +318,15 @@ def test_what_is_no_object_in_a_list_is_a_problem_and_the_rest_is_taken() -> Non
 
 
 def test_a_list_that_is_no_list_is_a_problem() -> None:
-    parsed = model.parse_deployments(model.document("cfn", {"deployments": {"id": "d1"}}))
+    parsed = parse.deployments(parse.document("cfn", {"deployments": {"id": "d1"}}))
 
     assert ((), ("'deployments' is an object, a list is wanted",)) == (parsed.deployments, parsed.problems)
 
 
 def test_all_configured_root_keys_are_read_in_their_order() -> None:
-    document = model.document("cfn", {"deployments": [raw("d1")], "more": [raw("d2")]})
+    document = parse.document("cfn", {"deployments": [raw("d1")], "more": [raw("d2")]})
 
-    parsed = model.parse_deployments(document, ("more", "absent", "deployments"))
+    parsed = parse.deployments(document, ("more", "absent", "deployments"))
 
     assert ["d2", "d1"] == [d.id for d in parsed.deployments]
 
@@ -352,23 +348,23 @@ def test_all_configured_root_keys_are_read_in_their_order() -> None:
 )
 def test_what_is_no_json_says_so_and_where_it_came_from(data: bytes, said: str) -> None:
     with pytest.raises(MetadataError, match="reading the answer of heat") as caught:
-        model.decode(data, "the answer of heat")
+        jsontext.decode(data, "the answer of heat")
 
     assert said in str(caught.value)
 
 
 def test_nesting_up_to_the_limit_is_taken_and_one_more_is_not() -> None:
-    deep = b"[" * model.MAX_DEPTH + b"]" * model.MAX_DEPTH
+    deep = b"[" * jsontext.MAX_DEPTH + b"]" * jsontext.MAX_DEPTH
 
-    assert model.decode(deep, "it")
+    assert jsontext.decode(deep, "it")
     with pytest.raises(MetadataError):
-        model.decode(b"[" + deep + b"]", "it")
+        jsontext.decode(b"[" + deep + b"]", "it")
 
 
 @pytest.mark.parametrize("data", [b"[]", b"null", b"3", b'"x"', b"true"])
 def test_a_document_must_be_an_object(data: bytes) -> None:
     with pytest.raises(MetadataError, match="a JSON object is wanted"):
-        model.decode_map(data, "it")
+        jsontext.decode_map(data, "it")
 
 
 # ------------------------------------------------------------------------------------------------ the laws
@@ -393,18 +389,18 @@ ODD_DEPLOYMENTS = st.fixed_dictionaries(
 def test_parsing_takes_any_object(element: JsonMap) -> None:
     before = json.dumps(element)
 
-    deployment = model.parse_deployment(element)
+    deployment = parse.deployment(element)
 
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", deployment.key)
     assert deployment.fault or deployment.id == deployment.key
-    assert deployment == model.parse_deployment(element)
+    assert deployment == parse.deployment(element)
     assert before == json.dumps(element)
-    json.dumps(model.for_executable(deployment))
+    json.dumps(parse.for_executable(deployment))
 
 
 @given(JSON_MAPS | st.fixed_dictionaries({"deployments": st.lists(ODD_DEPLOYMENTS | JSON, max_size=3) | JSON}))
 def test_every_element_of_a_list_is_a_deployment_or_a_problem(content: JsonMap) -> None:
-    parsed = model.parse_deployments(model.document("cfn", content))
+    parsed = parse.deployments(parse.document("cfn", content))
 
     listed = content.get("deployments")
     if isinstance(listed, list):
@@ -421,7 +417,7 @@ def test_an_outcome_survives_its_body(status: int, stdout: str, stderr: str, out
     assume(not OWN & set(outputs))
     outcome = Outcome(status, stdout, stderr, outputs)
 
-    assert outcome == model.outcome_from_body(outcome.body())
+    assert outcome == parse.outcome_from_body(outcome.body())
 
 
 @given(st.text(), JSON)
@@ -433,7 +429,7 @@ def test_an_output_never_takes_the_place_of_a_status(text: str, value: model.Jso
 
 @given(JSON_MAPS)
 def test_any_object_is_an_outcome(body: JsonMap) -> None:
-    assert isinstance(model.outcome_from_body(body).status, int)
+    assert isinstance(parse.outcome_from_body(body).status, int)
 
 
 @pytest.mark.parametrize(
@@ -455,11 +451,11 @@ def test_any_object_is_an_outcome(body: JsonMap) -> None:
     ],
 )
 def test_a_status_is_read_as_heat_reads_it_and_nonsense_is_a_failure(value: model.Json, status: int) -> None:
-    assert status == model.status_from(value)
+    assert status == parse.status_from(value)
 
 
 @given(JSON, JSON)
 def test_a_digest_tells_contents_apart(one: model.Json, other: model.Json) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
-    assert same == (model.digest(one) == model.digest(other))
+    assert same == (jsontext.digest(one) == jsontext.digest(other))

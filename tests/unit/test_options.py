@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import model, options
+from agent import options, parse
 from agent.model import Deployment
 from agent.options import Manner
 
 
 def parsed(**given: Any) -> Deployment:
-    return model.parse_deployment({"id": "d1", "group": "script", "config": "true", "options": given})
+    return parse.deployment({"id": "d1", "group": "script", "config": "true", "options": given})
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from hypothesis import HealthCheck, Phase, example, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from agent import log, model
+from agent import log, model, parse
 from agent.engine import Engine
 from agent.errors import Refused, Unavailable
 from agent.model import Deployment, Json, JsonMap, Outcome
@@ -213,8 +213,8 @@ class Agent:
         return {SOURCE}
 
     def deployments(self) -> tuple[Deployment, ...]:
-        document = model.document(SOURCE, {"deployments": list(self.world.kept)})
-        return unique(model.parse_deployments(document).deployments)[0]
+        document = parse.document(SOURCE, {"deployments": list(self.world.kept)})
+        return unique(parse.deployments(document).deployments)[0]
 
     def start(self, deployment: Deployment) -> None:
         self.record(deployment)
@@ -287,7 +287,7 @@ class SendsWhatHeatNoLongerLists(Agent):
         for key, entry in self.journal.entries().items():
             if entry.progress == model.FINISHED:
                 resource = key.split("-")[1]
-                self.deliver(model.parse_deployment(self.world.heat._element(resource, key)))
+                self.deliver(parse.deployment(self.world.heat._element(resource, key)))
         return super().poll()
 
 

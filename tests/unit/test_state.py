@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import model, state
+from agent import model, parse, state
 from agent.errors import Busy, StateError
 from agent.model import Outcome
 from agent.state import Journal, Places
@@ -214,7 +214,7 @@ def test_an_outcome_that_cannot_be_read_counts_as_interrupted(places: Places, jo
 
 
 def test_a_stored_document_comes_back_and_a_damaged_one_is_moved_aside(places: Places, journal: Journal) -> None:
-    kept = model.document("request", {"a": 1}, name="../x é", fetched_at=NOW, validator={"etag": "e"})
+    kept = parse.document("request", {"a": 1}, name="../x é", fetched_at=NOW, validator={"etag": "e"})
     state.keep_document(places, kept)
     (places.documents / "broken.json").write_text('{"source": "x"}')
 
@@ -225,7 +225,7 @@ def test_a_stored_document_comes_back_and_a_damaged_one_is_moved_aside(places: P
 
 
 def test_a_forgotten_document_is_gone_and_may_be_forgotten_twice(places: Places, journal: Journal) -> None:
-    state.keep_document(places, model.document("local", {}, name="a.json"))
+    state.keep_document(places, parse.document("local", {}, name="a.json"))
 
     state.forget_document(places, "a.json")
     state.forget_document(places, "a.json")

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from agent import model
+from agent import parse
 from agent.model import Deployment, Entry, Json, JsonMap
 from tests.conftest import CHECKOUT
 
@@ -47,9 +47,7 @@ def raw(identity: Json = "d1", *inputs: JsonMap, **fields: Json) -> JsonMap:
 
 
 def deployment(identity: str, *, group: str = "script", source: str = "cfn") -> Deployment:
-    [parsed] = model.parse_deployments(
-        model.document(source, {"deployments": [raw(identity, group=group)]})
-    ).deployments
+    [parsed] = parse.deployments(parse.document(source, {"deployments": [raw(identity, group=group)]})).deployments
     return parsed
 
 

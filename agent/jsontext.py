@@ -1,0 +1,85 @@
+"""JSON as the outside sends it: text becomes a value, or an error that says what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import cast
+
+from agent.errors import MetadataError
+from agent.model import Json, JsonMap
+
+MAX_DEPTH = 256
+"""Deepest nesting of a document; everything that walks one may recurse."""
+
+
+def decode(data: bytes, what: str) -> Json:
+    """JSON text as a value; `what` names it in errors.
+
+    Raises MetadataError for anything else: bad UTF-8, NaN, an integer of 5000 digits, nesting beyond MAX_DEPTH.
+    """
+    try:
+        value = cast(Json, json.loads(data, parse_constant=_no_constant))
+    except RecursionError as exc:
+        raise MetadataError(f"reading {what}: nested too deeply; at most {MAX_DEPTH} levels are taken") from exc
+    except ValueError as exc:
+        raise MetadataError(f"reading {what}: not JSON ({exc}); look at what the source serves") from exc
+    if _deeper_than(value, MAX_DEPTH):
+        raise MetadataError(f"reading {what}: nested too deeply; at most {MAX_DEPTH} levels are taken")
+    return value
+
+
+def decode_map(data: bytes, what: str) -> JsonMap:
+    """Like `decode`, for text that must hold a JSON object."""
+    value = decode(data, what)
+    if not isinstance(value, dict):
+        raise MetadataError(f"reading {what}: a JSON object is wanted, this is {kind(value)}")
+    return value
+
+
+def digest(content: Json) -> str:
+    """The same 64 hex digits for equal content, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def as_text(value: Json) -> str:
+    """A value as text for an environment: text as it is, null as nothing, everything else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def kind(value: Json) -> str:
+    """What a value is, for a sentence: "a list"."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _deeper_than(value: Json, limit: int) -> bool:
+    layer: list[Json] = [value]
+    for _ in range(limit):
+        layer = [
+            child
+            for parent in layer
+            if isinstance(parent, (dict, list))
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, (dict, list))
+        ]
+        if not layer:
+            return False
+    return True
