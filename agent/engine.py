@@ -17,12 +17,12 @@ from contextlib import suppress
 
 from agent import hooks, log, model, parse, runner, signaller
 from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
+from agent.journal import Journal
 from agent.metadata import Answer, Metadata, places
 from agent.model import Deployment, Entry
 from agent.plan import Hold, Run, Signal, plan, withdrawn
 from agent.runner import Running
 from agent.settings import Given, Settings
-from agent.state import Journal
 
 FIRST_RETRY_S = 1.0
 REBOOTS = 3  # for one deployment; a hook that asks for more is in a loop

@@ -49,6 +49,11 @@ def as_text(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def number(value: Json) -> float:
+    """A number as it is, 0.0 for anything else."""
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
 def kind(value: Json) -> str:
     """What a value is, for a sentence: "a list"."""
     match value:

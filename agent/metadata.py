@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from agent import log, merge, parse, state
+from agent import documents, log, merge, parse
 from agent.collectors import COLLECTORS
 from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
 from agent.identity import Tokens
@@ -47,7 +47,7 @@ class Metadata:
 
     def open(self) -> None:
         """Read the documents that an earlier agent kept."""
-        for document in state.kept_documents(self._places):
+        for document in documents.kept(self._places):
             self.documents[document.source] = (*self.documents.get(document.source, ()), document)
         self._overlay()
 
@@ -128,9 +128,9 @@ class Metadata:
         known = {(document.name, document.digest) for document in previous}
         for document in found:
             if (document.name, document.digest) not in known:
-                state.keep_document(self._places, document)
+                documents.keep(self._places, document)
         for gone in {document.name for document in previous} - {document.name for document in found}:
-            state.forget_document(self._places, gone)
+            documents.forget(self._places, gone)
         self.documents[name] = found
 
     def _acknowledge(self, name: str, found: tuple[Document, ...]) -> None:

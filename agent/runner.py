@@ -29,9 +29,10 @@ from agent.hooks import (
     user,
     workplace,
 )
+from agent.journal import Journal
 from agent.model import Deployment, Entry, JsonMap, Outcome
 from agent.settings import Settings
-from agent.state import Journal, Lock
+from agent.state import Lock
 
 RERUNS = 3  # of a hook that was interrupted and asks for it
 ATTEMPT, REBOOTS = "OS_DEPLOY_AGENT_ATTEMPT", "OS_DEPLOY_AGENT_REBOOTS"

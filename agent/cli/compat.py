@@ -18,11 +18,12 @@ from pathlib import Path
 from agent import hooks, jsontext, log, model, parse, process, runner, signaller, state, transport
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
+from agent.journal import Journal
 from agent.metadata import places
 from agent.model import Deployment, JsonMap
 from agent.plan import unique
 from agent.settings import Given, Settings, read_files
-from agent.state import Journal, Places
+from agent.state import Places
 from agent.transport import Client, Limits
 
 NOTIFY_PATIENCE_S = 40.0

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from agent import merge, model, process, state
+from agent import documents, merge, model, process
 from agent.hooks.user import User
 from agent.model import Deployment, Json, JsonMap, Outcome, Output
 from agent.process import Finished
@@ -189,7 +189,7 @@ def output_file(place: Workplace, deployment: Deployment, output: Output) -> Pat
 
 def _metadata(settings: Settings) -> JsonMap:
     """The merge of the last good documents, in the order of the collectors, which what cloud-init left comes before."""
-    kept = state.kept_documents(Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir)))
+    kept = documents.kept(Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir)))
     order = {name: number for number, name in enumerate(settings.collectors)}
     return merge.merge(sorted(kept, key=lambda document: order.get(document.source, -1)))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import state
+from agent import documents
 from agent.collectors import zaqar
 from agent.engine import Engine
 from agent.errors import MetadataError, Refused, Unavailable
@@ -233,4 +233,4 @@ def test_the_last_message_survives_a_restart_and_an_empty_queue(queue: Queue, en
 
     assert (False, None) == (answers["zaqar"].changed, answers["zaqar"].fault)
     assert {"a": 1} == again.metadata.documents["zaqar"][0].content
-    assert [{"a": 1}] == [d.content for d in state.kept_documents(again.journal.places) if d.source == "zaqar"]
+    assert [{"a": 1}] == [d.content for d in documents.kept(again.journal.places) if d.source == "zaqar"]

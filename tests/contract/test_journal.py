@@ -8,8 +8,9 @@ import pytest
 
 from agent import model, parse, state
 from agent.errors import MetadataError
+from agent.journal import Journal
 from agent.model import Deployment, Entry, Outcome
-from agent.state import Journal, Places
+from agent.state import Places
 from tests.fakes import MemoryJournal
 
 DONE = Outcome(0, "out\n", "", {"greeting": "hello"}).body()

@@ -1,4 +1,4 @@
-"""The journal on disk: the progress table of agent/state.py row by row, corrupt files, failing writes, pruning."""
+"""The journal on disk: the progress table of agent/journal.py row by row, corrupt files, failing writes, pruning."""
 
 import errno
 import json
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from agent import model, parse, state
+from agent import documents, model, parse, state
 from agent.errors import Busy, StateError
+from agent.journal import Journal
 from agent.model import Outcome
-from agent.state import Journal, Places
+from agent.state import Places
 from tests.unit.values import deployment
 
 NOW = 1_000_000.0
@@ -215,22 +216,22 @@ def test_an_outcome_that_cannot_be_read_counts_as_interrupted(places: Places, jo
 
 def test_a_stored_document_comes_back_and_a_damaged_one_is_moved_aside(places: Places, journal: Journal) -> None:
     kept = parse.document("request", {"a": 1}, name="../x é", fetched_at=NOW, validator={"etag": "e"})
-    state.keep_document(places, kept)
+    documents.keep(places, kept)
     (places.documents / "broken.json").write_text('{"source": "x"}')
 
-    assert (kept,) == state.kept_documents(places)
+    assert (kept,) == documents.kept(places)
     assert {"broken.json.corrupt"} == {p.name for p in places.documents.iterdir()} - {
         p.name for p in places.documents.glob("*.json")
     }
 
 
 def test_a_forgotten_document_is_gone_and_may_be_forgotten_twice(places: Places, journal: Journal) -> None:
-    state.keep_document(places, parse.document("local", {}, name="a.json"))
+    documents.keep(places, parse.document("local", {}, name="a.json"))
 
-    state.forget_document(places, "a.json")
-    state.forget_document(places, "a.json")
+    documents.forget(places, "a.json")
+    documents.forget(places, "a.json")
 
-    assert () == state.kept_documents(places)
+    assert () == documents.kept(places)
 
 
 # ---------------------------------------------------------------------------------------------------- writing

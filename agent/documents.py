@@ -1,0 +1,55 @@
+"""The last good document of each source, for the time when the source is down or we were restarted."""
+
+from __future__ import annotations
+
+from agent import jsontext, state
+from agent.errors import MetadataError
+from agent.model import Document, JsonMap
+from agent.state import Places
+
+
+def keep(places: Places, document: Document) -> None:
+    """Store the last good document of a source, for the time when the source is down or we were restarted."""
+    content: JsonMap = {
+        "source": document.source,
+        "name": document.name,
+        "digest": document.digest,
+        "fetched_at": document.fetched_at,
+        "validator": dict(document.validator),
+        "content": document.content,
+    }
+    state.write(places.documents / f"{_file_name(document.name)}.json", state.dump(content))
+
+
+def forget(places: Places, name: str) -> None:
+    state.remove(places.documents / f"{_file_name(name)}.json")
+
+
+def kept(places: Places) -> tuple[Document, ...]:
+    """Every stored document; one that cannot be read is moved aside."""
+    found = []
+    for path in sorted(places.documents.glob("*.json")):
+        try:
+            stored = jsontext.decode_map(path.read_bytes(), str(path))
+            content, validator = stored["content"], stored["validator"]
+            if not isinstance(content, dict) or not isinstance(validator, dict):
+                raise MetadataError(f"reading {path}: not a stored document")
+            found.append(
+                Document(
+                    str(stored["source"]),
+                    str(stored["name"]),
+                    content,
+                    str(stored["digest"]),
+                    jsontext.number(stored["fetched_at"]),
+                    {key: str(value) for key, value in validator.items()},
+                )
+            )
+        except (MetadataError, KeyError) as exc:
+            state.move_aside(path, str(exc))
+        except OSError as exc:
+            raise state.failure("reading", path, exc) from exc
+    return tuple(found)
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else f"%{ord(c):02x}" for c in name)

@@ -1,0 +1,254 @@
+"""The journal: which deployment got how far.
+
+One deployment leaves three files, and where it stands follows from which of them exist:
+
+    journal/<key>.json           deployed/<key>.json    <key>.notify.json    lock        progress
+    -                            -                      -                                unknown
+    state received               -                      -                                received
+    (any)                        yes                    -                    held        running
+    (any)                        yes                    -                    free        interrupted
+    state received               yes                    yes                              finished
+    state received               yes                    asks for a reboot                rebooting
+    state signalled, refused …   yes                    yes                              the state
+    -                            yes                    (any)                            foreign: the old tools did it
+
+So removing deployed/<key>.json forces a rerun, as it always did. Each file is durable before the next arrow: journal
+before mark, mark before hook, outcome before signal.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from agent import jsontext, model, state
+from agent.errors import MetadataError, StateError
+from agent.model import Deployment, Entry, Json, JsonMap
+from agent.state import Places
+
+_FORGETTABLE = model.SETTLED | {model.UNKNOWN, model.RECEIVED}
+
+
+class Journal:
+    """The memory of which deployment got how far. One agent writes it (see `lock`), its runners write outcomes."""
+
+    def __init__(self, places: Places, clock: Callable[[], float] = time.time) -> None:
+        self.places = places
+        self._clock = clock
+        self._entries: dict[str, Entry] = {}
+        self._records: dict[str, JsonMap] = {}
+
+    def open(self) -> None:
+        """Make the directories, clear what a power cut left half-written, read every record."""
+        for directory in (self.places.state, self.places.journal, self.places.locks, self.places.documents):
+            state.make_directory(directory)
+        state.make_directory(self.places.deployed)
+        self._records = {}
+        for directory in (self.places.journal, self.places.deployed, self.places.documents):
+            for left in directory.glob(".*.tmp"):
+                with suppress(OSError):  # on a read-only disk it does no harm
+                    left.unlink()
+        for path in sorted(self.places.journal.glob("*.json")):
+            self._records[path.stem] = self._read(path, {"state": model.RECEIVED, "recovered": True})
+        self._entries = {key: self._look(key) for key in self._records}
+
+    def entry(self, key: str) -> Entry:
+        """What is known of one deployment, from memory once it was looked at."""
+        if key not in self._entries:
+            self._entries[key] = self._look(key)
+        return self._entries[key]
+
+    def entries(self) -> Mapping[str, Entry]:
+        """All that the agent has a record of, by key."""
+        return self._entries
+
+    def rescan(self) -> None:
+        """Notice marks that an operator removed (to force a rerun) or another tool made since the last look."""
+        try:
+            names = set(os.listdir(self.places.deployed))
+        except OSError as exc:
+            raise state.failure("listing", self.places.deployed, exc) from exc
+        for key, entry in list(self._entries.items()):
+            if (f"{key}.json" in names) is (entry.progress in (model.UNKNOWN, model.RECEIVED)):
+                self.refresh(key)
+
+    def refresh(self, key: str) -> Entry:
+        """Look at the disk again: a runner or an operator changed something there."""
+        self._entries[key] = self._look(key)
+        return self._entries[key]
+
+    def record(self, key: str) -> JsonMap:
+        return dict(self._records.get(key, {}))
+
+    def received(self, deployment: Deployment) -> None:
+        """Remember that the deployment is ours to do. An entry that is done starts anew (its mark was removed)."""
+        if self.entry(deployment.key).progress == model.RECEIVED and deployment.key in self._records:
+            return
+        self._store(
+            deployment.key,
+            {
+                "state": model.RECEIVED,
+                "id": deployment.id,
+                "name": deployment.name,
+                "group": deployment.group,
+                "action": deployment.action,
+                "source": deployment.source,
+                "transport": deployment.endpoint.transport,
+                "stack": deployment.endpoint.stack_id,
+                "received_at": self._clock(),
+            },
+        )
+
+    def begin(self, deployment: Deployment) -> None:
+        """The mark that makes a hook run at most once. On return the hook may start; after an error it must not."""
+        self.received(deployment)
+        state.remove(self.places.outcome(deployment.key))  # of an earlier run that an operator asked to repeat
+        try:
+            state.write(self.places.mark(deployment.key), state.dump(deployment.raw, indent=2))
+        except StateError:
+            self.not_begun(deployment.key)
+            raise
+        self._entries[deployment.key] = replace(self.entry(deployment.key), progress=model.RUNNING)
+
+    def not_begun(self, key: str) -> None:
+        """The hook could not be started after all: without its mark it is tried again, with it it were interrupted."""
+        with suppress(OSError):  # "interrupted" is what a mark that stays comes to, and no lie to anybody
+            self.places.mark(key).unlink()
+        self._entries.pop(key, None)  # to be looked at again: for as long as the caller holds its lock it seems to run
+
+    def note(self, key: str, **facts: Json) -> None:
+        """Remember more of a deployment, durably: attempts, reboots."""
+        self._store(key, {**self.record(key), **facts})
+
+    def unmark(self, key: str) -> None:
+        """Let a deployment that was begun be run again. What bounds how often is to be noted first."""
+        state.remove(self.places.mark(key))
+        self.refresh(key)
+
+    def finish(self, key: str, body: Mapping[str, Json]) -> None:
+        """Store an outcome, as the signal's body. Called by the runner, and by the agent where no hook was run."""
+        state.write(self.places.outcome(key), state.dump(body))
+        if key in self._entries:
+            self.refresh(key)
+
+    def outcome(self, key: str) -> JsonMap:
+        """The stored outcome; raises MetadataError when there is none that can be read."""
+        path = self.places.outcome(key)
+        try:
+            return jsontext.decode_map(path.read_bytes(), str(path))
+        except OSError as exc:
+            raise MetadataError(f"reading the outcome {path}: {exc.strerror}") from exc
+
+    def settle(self, key: str, progress: str, reason: str = "") -> None:
+        """The outcome needs no more sending: `progress` is signalled, refused or superseded."""
+        self._store(key, {**self.record(key), "state": progress, "reason": reason, f"{progress}_at": self._clock()})
+
+    def tried(self, key: str, reason: str, next_try_at: float) -> None:
+        """A try to send the outcome failed; the next one is due at `next_try_at`."""
+        tries = self.entry(key).tries + 1
+        self._store(key, {**self.record(key), "tries": tries, "reason": reason, "next_try_at": next_try_at})
+
+    def keep_unsent(self, deployment: Deployment, body: Mapping[str, Json], reason: str) -> None:
+        """Take over an outcome that one of the old doors could not deliver: the agent goes on trying."""
+        self.finish(deployment.key, body)
+        if self.entry(deployment.key).progress == model.FOREIGN:
+            self.received(deployment)
+        self.tried(deployment.key, reason, self._clock())
+
+    def note_listed(self, listed: frozenset[str]) -> None:
+        """Remember since when a settled entry is in no document, and forget that when it is back."""
+        for key, record in list(self._records.items()):
+            if key not in listed and "left_at" not in record and self.entry(key).progress in _FORGETTABLE:
+                self._store(key, {**record, "left_at": self._clock()})
+            elif key in listed and "left_at" in record:
+                self._store(key, {name: value for name, value in record.items() if name != "left_at"})
+
+    def prune(self, *, older_than_s: float, at_most: int) -> tuple[str, ...]:
+        """Forget settled entries that left the metadata long ago, or are too many; returns their keys."""
+        gone = sorted(
+            (jsontext.number(record["left_at"]), key)
+            for key, record in self._records.items()
+            if "left_at" in record and self.entry(key).progress in _FORGETTABLE
+        )
+        excess = len(gone) - at_most
+        oldest = self._clock() - older_than_s
+        doomed = tuple(key for number, (left_at, key) in enumerate(gone) if left_at < oldest or number < excess)
+        for key in doomed:
+            # the mark goes last: until then the entry is settled or foreign, and both count as done
+            for path in (self.places.outcome(key), self.places.journal / f"{key}.json", self.places.mark(key)):
+                state.remove(path)
+            self._entries.pop(key, None)
+            self._records.pop(key, None)
+        return doomed
+
+    def _store(self, key: str, record: JsonMap) -> None:
+        state.write(self.places.journal / f"{key}.json", state.dump(record))
+        self._records[key] = record
+        self.refresh(key)
+
+    def _look(self, key: str) -> Entry:
+        """The table in the module's docstring."""
+        record = self._records.get(key)
+        begun = self.places.mark(key).exists()
+        if record is None:
+            return Entry(key, model.FOREIGN if begun else model.UNKNOWN)
+        recorded = str(record.get("state"))
+        if not begun:
+            progress = model.RECEIVED if recorded == model.RECEIVED else model.UNKNOWN
+        elif recorded in model.SETTLED:
+            progress = recorded
+        elif outcome := self._stored_outcome(key):
+            progress = model.REBOOTING if model.REBOOT_FROM in outcome else model.FINISHED
+        else:
+            progress = model.RUNNING if self.running(key) else model.INTERRUPTED
+        return Entry(
+            key,
+            progress,
+            id=str(record.get("id", "")),
+            source=str(record.get("source", "")),
+            received_at=jsontext.number(record.get("received_at")),
+            tries=int(jsontext.number(record.get("tries"))),
+            next_try_at=jsontext.number(record.get("next_try_at")),
+            reason=str(record.get("reason", "")),
+            attempt=int(jsontext.number(record.get("attempt"))) or 1,
+            reboots=int(jsontext.number(record.get("reboots"))),
+            left_boot=str(record.get("left_boot", "")),
+        )
+
+    def _stored_outcome(self, key: str) -> JsonMap:
+        """The outcome that is there; nothing when there is none, or none that can be read."""
+        path = self.places.outcome(key)
+        if not path.exists():
+            return {}
+        try:
+            return jsontext.decode_map(path.read_bytes(), str(path)) or {"deploy_status_code": 0}
+        except MetadataError as exc:
+            state.move_aside(path, str(exc))
+            return {}
+
+    def lock_path(self, key: str) -> Path:
+        return self.places.locks / f"{key}.lock"
+
+    def running(self, key: str) -> bool:
+        """Whether a runner lives: the kernel keeps its lock exactly as long."""
+        path = self.lock_path(key)
+        if not path.exists():
+            return False
+        held = state.try_lock(path)
+        if held is None:
+            return True
+        held.release()
+        return False
+
+    def _read(self, path: Path, otherwise: JsonMap) -> JsonMap:
+        try:
+            return jsontext.decode_map(path.read_bytes(), str(path))
+        except MetadataError as exc:
+            state.move_aside(path, str(exc))
+            return otherwise
+        except OSError as exc:
+            raise state.failure("reading", path, exc) from exc
