@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from agent import hooks, log, model, options, process, state
+from agent import hooks, log, model, options, process, state, tree
 from agent.errors import StateError
 from agent.hooks import (
     reading,
@@ -83,7 +83,7 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
     try:
         journal.begin(deployment)
         told = _told(deployment, journal)
-        process.prctl()  # loaded once here instead of in each child
+        tree.prctl()  # loaded once here instead of in each child
         hear, tell = os.pipe()
         try:
             pid = os.fork()
@@ -159,7 +159,7 @@ def unknown_options(deployment: Deployment, hook: hooks.Hook) -> str:
 
 def clean_up(key: str, journal: Journal, settings: Settings) -> None:
     """End what the hook of a runner that died has left running, and remove the private files it had for its run."""
-    process.end_marked(workplace.RUN_MARK, workplace.run_mark(key, settings), settings.kill_grace)
+    tree.end_marked(workplace.RUN_MARK, workplace.run_mark(key, settings), settings.kill_grace)
     group = journal.record(key).get("group")
     for path in hooks.private_files(group, key, settings, os.environ) if isinstance(group, str) else ():
         with suppress(OSError):  # most were never there

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import process
+from agent.tree import parent_of
 from tests.apply.conftest import Door, script
 
 jinja2 = pytest.importorskip("jinja2")
@@ -186,7 +186,7 @@ def test_sigterm_ends_a_template_that_hangs_and_leaves_nothing(tmp_path: Path, d
     running.terminate()
 
     assert -signal.SIGTERM == running.wait(20)
-    assert not process.parent_of(int((tmp_path / "pid").read_text()))
+    assert not parent_of(int((tmp_path / "pid").read_text()))
     assert not (tmp_path / "out").exists()
 
 

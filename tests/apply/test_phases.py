@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import phases, process
+from agent import phases, tree
 from tests.apply.conftest import Door, script
 
 
@@ -156,7 +156,7 @@ def test_sigterm_ends_the_scripts_too_and_frees_the_lock(tmp_path: Path, doors: 
 
     assert (11, True) == (busy.returncode, f"pid=={running.pid}" in busy.stderr)
     assert -signal.SIGTERM == running.wait(20)
-    assert not process.parent_of(int(pid))
+    assert not tree.parent_of(int(pid))
     assert "" == (tmp_path / "lock").read_text()
 
 
