@@ -7,12 +7,11 @@ import pwd
 from collections.abc import Iterable
 from pathlib import Path
 
-from agent.apply import cfn_parse
-from agent.apply import place as placer
+from agent.apply import cfn_parse, install
 from agent.apply.cfn_fetch import Fetch
 from agent.apply.cfn_model import File
 from agent.apply.cfn_programs import Tell
-from agent.apply.place import Placement
+from agent.apply.place import UNCHANGED, Placement
 from agent.errors import ApplyError
 
 
@@ -20,10 +19,10 @@ def place(files: Iterable[File], fetch: Fetch, tell: Tell) -> frozenset[str]:
     """Make the files what they shall be; the paths, as the document spells them, of those that changed."""
     listed = tuple(files)
     placements = [_placement(file, fetch) for file in listed]
-    changes = placer.install(placements)
+    changes = install.install(placements)
     for change in changes:
         tell(f"file {change.path} {change.word}")
-    return frozenset(file.path for file, change in zip(listed, changes, strict=True) if change.word != placer.UNCHANGED)
+    return frozenset(file.path for file, change in zip(listed, changes, strict=True) if change.word != UNCHANGED)
 
 
 def _placement(file: File, fetch: Fetch) -> Placement:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from agent import log
-from agent.apply import place
+from agent.apply import install
 from agent.apply.kolla_scene import ABSENT, DIRECTORY, FILE, LINK, OTHER, Node, Scene
 from agent.apply.place import Placement
 from agent.errors import ApplyError
@@ -77,14 +76,14 @@ def acting(due: Changes) -> Iterator[None]:
         for path, node in due.directories:
             _make_directory(path, undo)
             _set_rights(path, node, undo)
-        with place.installing(due.placements), ExitStack() as undo_times:
+        with install.installing(due.placements), ExitStack() as undo_times:
             for path, mtime_ns in due.times:
                 _set_time(path, mtime_ns, undo_times)
             yield
             undo_times.pop_all()
         undo.pop_all()
     for path in aside:
-        _quietly(partial(place.remove, path), path)
+        install.quietly(partial(install.remove, path), path)
 
 
 def _in_the_way(node: Node, seen: Node) -> bool:
@@ -111,11 +110,11 @@ def _rights(node: Node) -> tuple[int, int, int]:
 
 
 def _move_away(path: Path, undo: ExitStack) -> Path:
-    aside = place.beside(path)
+    aside = install.beside(path)
     with _telling("moving away", path):
         path.rename(aside)
-        undo.callback(_quietly, partial(aside.rename, path), path)
-        place.sync(path.parent)
+        undo.callback(install.quietly, partial(aside.rename, path), path)
+        install.sync(path.parent)
     return aside
 
 
@@ -124,8 +123,8 @@ def _make_directory(path: Path, undo: ExitStack) -> None:
         if path.is_dir():
             return
         path.mkdir(0o700)
-        undo.callback(_quietly, path.rmdir, path)
-        place.sync(path.parent)
+        undo.callback(install.quietly, path.rmdir, path)
+        install.sync(path.parent)
 
 
 def _set_rights(path: Path, node: Node, undo: ExitStack) -> None:
@@ -137,7 +136,7 @@ def _set_rights(path: Path, node: Node, undo: ExitStack) -> None:
         if stat.S_ISLNK(found.st_mode):
             raise ApplyError(f"setting owner and mode of {path}: a link has come there; look who makes it")
         before = (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
-        undo.callback(_quietly, partial(_turn, fd, *before), path)
+        undo.callback(install.quietly, partial(_turn, fd, *before), path)
         _turn(fd, node.uid, node.gid, node.mode)
 
 
@@ -156,16 +155,8 @@ def _set_time(path: Path, mtime_ns: int, undo: ExitStack) -> None:
     with _telling("setting the time of", path):
         found = path.lstat()
         before = (found.st_atime_ns, found.st_mtime_ns)
-        undo.callback(_quietly, partial(os.utime, path, ns=before, follow_symlinks=False), path)
+        undo.callback(install.quietly, partial(os.utime, path, ns=before, follow_symlinks=False), path)
         os.utime(path, ns=(found.st_atime_ns, mtime_ns), follow_symlinks=False)
-
-
-def _quietly(action: Callable[[], object], path: Path) -> None:
-    """Clean up; what fails here is said, and hides no other error."""
-    try:
-        action()
-    except OSError as exc:
-        log.error("could not clean up after placing files", file=str(path), reason=str(exc))
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def _print_key(arguments: argparse.Namespace, metadata: JsonMap, paths: list[str
 
 
 def _apply(arguments: argparse.Namespace, metadata: JsonMap, environ: Mapping[str, str]) -> int:
-    from agent.apply import templates  # noqa: PLC0415 - the keys above need none of it
+    from agent.apply import install, templates  # noqa: PLC0415 - the keys above need none of it
 
     if arguments.subhash:
         metadata = values.below(metadata, arguments.subhash)
@@ -87,10 +87,8 @@ def _apply(arguments: argparse.Namespace, metadata: JsonMap, environ: Mapping[st
     if arguments.validate:
         _say("INFO", "success")
         return 0
-    changes = place.install(placements)
-    for change in changes:
-        _say("INFO", _told(change))
-    _say("INFO", "success")
+    changes = install.install(placements)
+    _say("INFO", *map(_told, changes), "success")
     if arguments.json:
         _print_json(changes)
     return 0
@@ -186,22 +184,23 @@ def _default_templates(environ: Mapping[str, str]) -> tuple[str, str]:
 # ---------------------------------------------------------------------------------------------------- log
 
 
-def _say(level: str, text: str) -> None:
-    """A line in the old form, on stderr and, for root, in the old log file, which is kept short."""
-    line = f"[{time.strftime('%Y/%m/%d %I:%M:%S %p')}] [{level}] {text}\n"
-    sys.stderr.write(line)
+def _say(level: str, *texts: str) -> None:
+    """Lines in the old form, on stderr and, for root, in the old log file, which is kept short."""
+    now = time.strftime("%Y/%m/%d %I:%M:%S %p")
+    lines = "".join(f"[{now}] [{level}] {text}\n" for text in texts)
+    sys.stderr.write(lines)
     if os.geteuid() == 0:
         with suppress(OSError):  # a log that cannot be written is no reason to leave files unwritten
-            _append(LOG_FILE, line)
+            _append(LOG_FILE, lines)
 
 
-def _append(path: Path, line: str) -> None:
+def _append(path: Path, lines: str) -> None:
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     if path.exists() and path.stat().st_size > LOG_LIMIT:
         path.replace(path.with_name(f"{path.name}.1"))
     fd = os.open(path, flags, 0o640)
     try:
-        os.write(fd, line.encode("utf-8", "replace"))
+        os.write(fd, lines.encode("utf-8", "replace"))
     finally:
         os.close(fd)
 

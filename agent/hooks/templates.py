@@ -7,8 +7,7 @@ their hooks (os-refresh-config's 20-os-apply-config) and answered in a script of
 from __future__ import annotations
 
 from agent import model
-from agent.apply import place as placer
-from agent.apply import report, templates
+from agent.apply import install, report, templates
 from agent.errors import ApplyError
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
@@ -22,7 +21,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
         metadata = place.metadata()
         wanted = templates.placements(tree, place.root, metadata, place.environ, timeout_s=place.timeout_s)
-        changes = placer.install(wanted)
+        changes = install.install(wanted)
     except ApplyError as exc:
         return Outcome(model.STATUS_DATA, "", f"templates for '{deployment.name}' were not applied: {exc}\n")
     return Outcome(0, report.table(changes) or f"no templates in {tree}: nothing to apply\n")

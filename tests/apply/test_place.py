@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.apply import place, report
+from agent.apply import install, place, report
 from agent.apply.place import Placement
 from agent.errors import ApplyError
 
@@ -78,7 +78,7 @@ def test_same_holds_exactly_when_applying_changes_nothing(
         said = place.check(placements)
         told = [bool(report.diff(change)) for change in said]
         untouched = snapshot(root) == before and changed_times(root) == times
-        did = place.install(placements)
+        did = install.install(placements)
 
         assert untouched
         assert said == did
@@ -107,14 +107,14 @@ def test_a_failure_half_way_leaves_everything_as_it_was(
 
         kernel.setattr(os, call, failing)
         try:
-            place.install(placements)
+            install.install(placements)
         except ApplyError:
             assert before == snapshot(root)
         assert [] == list(root.rglob(".agent-*"))
 
 
 def test_a_new_file_and_its_directories_are_made(tmp_path: Path) -> None:
-    [change] = place.install([Placement(tmp_path / "etc/app/conf", b"x", mode=0o640)])
+    [change] = install.install([Placement(tmp_path / "etc/app/conf", b"x", mode=0o640)])
 
     assert place.CREATED == change.word
     assert 0o640 == stat.S_IMODE((tmp_path / "etc/app/conf").stat().st_mode)
@@ -123,7 +123,7 @@ def test_a_new_file_and_its_directories_are_made(tmp_path: Path) -> None:
 def test_the_umask_does_not_narrow_a_mode(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        place.install([Placement(tmp_path / "f", b"x")])
+        install.install([Placement(tmp_path / "f", b"x")])
     finally:
         os.umask(before)
 
@@ -136,7 +136,7 @@ def test_a_link_is_replaced_and_its_target_is_left_alone(tmp_path: Path) -> None
     secret.chmod(0o600)
     (tmp_path / "f").symlink_to(secret)
 
-    place.install([Placement(tmp_path / "f", b"new", mode=0o666)])
+    install.install([Placement(tmp_path / "f", b"new", mode=0o666)])
 
     assert not (tmp_path / "f").is_symlink()
     assert (b"keep", 0o600) == (secret.read_bytes(), stat.S_IMODE(secret.stat().st_mode))
@@ -145,7 +145,7 @@ def test_a_link_is_replaced_and_its_target_is_left_alone(tmp_path: Path) -> None
 def test_a_link_can_be_declared(tmp_path: Path) -> None:
     (tmp_path / "l").write_bytes(b"a file")
 
-    assert [place.CHANGED] == [c.word for c in place.install([Placement(tmp_path / "l", link="elsewhere")])]
+    assert [place.CHANGED] == [c.word for c in install.install([Placement(tmp_path / "l", link="elsewhere")])]
     assert "elsewhere" == str((tmp_path / "l").readlink())
     assert [place.UNCHANGED] == [c.word for c in place.check([Placement(tmp_path / "l", link="elsewhere")])]
 
@@ -158,7 +158,7 @@ def test_what_is_no_file_is_refused_before_anything_is_written(tmp_path: Path, k
         os.mkfifo(tmp_path / "z")
 
     with pytest.raises(ApplyError, match="move it away"):
-        place.install([Placement(tmp_path / "a", b"x"), Placement(tmp_path / "z", b"x")])
+        install.install([Placement(tmp_path / "a", b"x"), Placement(tmp_path / "z", b"x")])
 
     assert not (tmp_path / "a").exists()
 
@@ -176,9 +176,64 @@ def test_what_a_killed_run_left_is_swept_and_what_a_living_one_has_stays(tmp_pat
     gone.touch()
     alive.touch()
 
-    place.install([Placement(tmp_path / "f", b"x")])
+    install.install([Placement(tmp_path / "f", b"x")])
 
     assert {"f", alive.name} == {path.name for path in tmp_path.iterdir()}
+
+
+def refusing(*words: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", f"test -s $1 && stat -c 'mode %a' $1; grep -q {' '.join(words)} $1", "-", "%s")
+
+
+def test_a_file_that_its_command_refuses_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"as it was")
+    before = snapshot(tmp_path)
+
+    with pytest.raises(
+        ApplyError, match=rf"validating {tmp_path}/b: /bin/sh ended with 1; no file was changed\nmode 644"
+    ):
+        install.install([Placement(tmp_path / "a", b"new"), Placement(tmp_path / "b", b"x", validate=refusing("good"))])
+
+    assert before == snapshot(tmp_path)
+
+
+def test_a_file_that_its_command_accepts_is_placed_and_an_unchanged_one_is_not_asked_about(tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    command = ("/bin/sh", "-c", f"cat $1 >> {witness}", "-", "%s")
+
+    words = [install.install([Placement(tmp_path / "f", b"good\n", validate=command)])[0].word for _ in range(2)]
+
+    assert ([place.CREATED, place.UNCHANGED], "good\n") == (words, witness.read_text())
+
+
+def test_what_a_command_says_of_a_secret_file_is_not_repeated(tmp_path: Path) -> None:
+    command = ("/bin/sh", "-c", "cat $1; exit 1", "-", "%s")
+
+    with pytest.raises(ApplyError, match="ended with 1") as refused:
+        install.install([Placement(tmp_path / "f", b"hidden-word", mode=0o600, validate=command)])
+
+    assert "hidden-word" not in str(refused.value)
+
+
+def test_content_may_be_another_file(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * (place.CHUNK + 1))
+
+    words = [install.install([Placement(tmp_path / "f", source)])[0].word for _ in range(2)]
+    source.write_bytes(b"x" * place.CHUNK + b"y")
+    words += [install.install([Placement(tmp_path / "f", source)])[0].word]
+
+    assert [place.CREATED, place.UNCHANGED, place.CHANGED] == words
+    assert source.read_bytes() == (tmp_path / "f").read_bytes()
+
+
+def test_what_a_killed_run_left_beside_an_unchanged_file_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    (tmp_path / f".agent-{2**22 + 1}-{'0' * 16}.tmp").touch()
+
+    install.install([Placement(tmp_path / "f", b"x")])
+
+    assert ["f"] == [path.name for path in tmp_path.iterdir()]
 
 
 def test_a_difference_shows_what_everybody_may_read_and_nothing_else(tmp_path: Path) -> None:
