@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from agent import hooks, log, model, parse, runner, signaller
+from agent import hooks, log, model, parse, progress, runner, signaller
 from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
 from agent.journal import Journal
 from agent.metadata import Answer, Metadata, places
@@ -127,6 +127,9 @@ class Engine:
             else:
                 self._name_unknown_options(deployment)
                 log.info("deployment started", deployment=deployment.id, name=deployment.name, group=deployment.group)
+                if progress.wanted(deployment):
+                    running = (started.pid, started.pidfd)
+                    progress.follow(deployment, running, self.journal, self.settings, self.metadata.tokens)
             self.running[deployment.key] = started
             if self._queue:  # noted while the hook runs, because a durable write takes as long as a short hook
                 with suppress(StateError):  # its own turn will say so

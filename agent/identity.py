@@ -69,6 +69,12 @@ class Tokens:
         self._tokens[_user(who)] = token
         return token
 
+    def lent_to(self, client: Client) -> Tokens:
+        """The same tokens for another client, in another process."""
+        lent = Tokens(client, self._clock)
+        lent._tokens = dict(self._tokens)
+        return lent
+
     def forget(self, who: Credentials) -> None:
         """The server did not take the token: the next `get` signs in."""
         self._tokens.pop(_user(who), None)

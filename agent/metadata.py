@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from agent import documents, log, merge, parse
+from agent import documents, log, merge, parse, transport
 from agent.collectors import COLLECTORS
 from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
 from agent.identity import Tokens
@@ -17,7 +17,6 @@ from agent.parse import Parsed
 from agent.plan import unique
 from agent.settings import Given, Settings
 from agent.state import Places
-from agent.transport import Client, Limits
 
 OVERLAY = "os-collect-config"
 GONE_AFTER = 2  # answers in a row that the stack does not exist, before its deployments count as withdrawn
@@ -81,13 +80,7 @@ class Metadata:
         self._connect()
 
     def _connect(self) -> None:
-        limits = Limits(
-            self.settings.connect_timeout,
-            self.settings.read_timeout,
-            self.settings.total_timeout,
-            self.settings.max_document,
-        )
-        self.client = Client(limits, ca_file=self.settings.ca_file, proxy=self.settings.proxy)
+        self.client = transport.client(self.settings)
         self.tokens = Tokens(self.client, self._clock)
 
     def _ask(self, name: str) -> Answer:

@@ -336,3 +336,14 @@ def _leave_reader(fds: Iterable[int]) -> None:
                             selector.unregister(key.fd)
     finally:
         os._exit(0)
+
+
+def only_descriptors(*kept: int) -> None:
+    """Close everything of the agent's but `kept`; the standard streams become /dev/null."""
+    first = 0
+    for fd in sorted(kept):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+    for _ in range(3):
+        os.open(os.devnull, os.O_RDWR)

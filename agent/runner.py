@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from agent import hooks, log, model, options, process, state, tree
+from agent import hooks, log, model, options, process, progress, state, tree
 from agent.errors import StateError
 from agent.hooks import (
     reading,
@@ -144,6 +144,8 @@ def answer(
         except LookupError as exc:
             return reading.data_fault(deployment, exc)
         place = workplace.for_user(place, somebody) if somebody else place
+    if told is not None and progress.wanted(deployment):
+        place = progress.offer(place, deployment, settings)
     return hook.run(deployment, place)
 
 
@@ -244,7 +246,7 @@ def _main(
     try:
         signal.set_wakeup_fd(-1)
         os.setsid()
-        _only_descriptors(lock.fileno(), tell)
+        process.only_descriptors(lock.fileno(), tell)
         live = LiveLog(settings.path(settings.log_dir) / f"{deployment.key}.log", settings.output_limit)
         # not SIGPIPE: an agent that is gone hears no complaint, and the outcome must outlive that
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM):
@@ -270,17 +272,6 @@ def _main(
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     raise process.Interrupted
-
-
-def _only_descriptors(*kept: int) -> None:
-    """Close everything of the agent's but `kept`; the standard streams become /dev/null."""
-    first = 0
-    for fd in sorted(kept):
-        os.closerange(first, fd)
-        first = fd + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
-    for _ in range(3):
-        os.open(os.devnull, os.O_RDWR)
 
 
 def _body(outcome: Outcome, settings: Settings) -> JsonMap:
@@ -318,7 +309,7 @@ class LiveLog:
         self._fd = -1
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
             for standard in (1, 2):
                 os.dup2(self._fd, standard)
 

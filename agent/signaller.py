@@ -73,12 +73,16 @@ def own(settings: Settings) -> Own:
 def send(
     endpoint: Endpoint, body: Mapping[str, Json], client: Client, tokens: Tokens, server: Own | None = None
 ) -> None:
-    """Send an outcome once; returns when the endpoint took it.
+    """Send an outcome once; returns when the endpoint took it. Raises as `post`."""
+    post(endpoint, encode(body), client, tokens, server)
+
+
+def post(endpoint: Endpoint, data: bytes, client: Client, tokens: Tokens, server: Own | None = None) -> None:
+    """Send bytes that are a signal already.
 
     A CFN_SIGNAL URL that is not taken any more is followed by another door with what `server` has. Raises Unavailable
     when it may be tried again, Refused when the endpoint said no.
     """
-    data = encode(body)
     try:
         SIGNALS.get(endpoint.transport, _unknown)(endpoint, data, client, tokens)
     except Refused as exc:

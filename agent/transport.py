@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from agent.errors import Refused, SettingsError, Unavailable
+from agent.settings import Settings
 
 if TYPE_CHECKING:
     import requests
@@ -191,6 +192,12 @@ class Client:
 
             self._routes[origin] = dict(get_environ_proxies(url))
         return self._routes[origin]
+
+
+def client(settings: Settings, limits: Limits | None = None) -> Client:
+    """A client as the settings want it, within their limits or other ones."""
+    own = Limits(settings.connect_timeout, settings.read_timeout, settings.total_timeout, settings.max_document)
+    return Client(limits or own, ca_file=settings.ca_file, proxy=settings.proxy)
 
 
 def _adapter() -> HTTPAdapter:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from agent import cache, log, parse, process
+from agent import cache, log, parse, process, transport
 from agent.cache import Cache, Item
 from agent.cli import collect_options
 from agent.cli.collect_options import PROGRAM, Options, Told
@@ -148,7 +148,7 @@ class Sources:
             settings = self.options.settings
             silence_s = self.options.timeouts.get(name, settings.read_timeout)
             limits = Limits(silence_s, silence_s, max(settings.total_timeout, silence_s), settings.max_document)
-            client = Client(limits, ca_file=settings.ca_file, proxy=settings.proxy)
+            client = transport.client(settings, limits)
             self.known[name] = Source(client, Tokens(client))
         return self.known[name]
 

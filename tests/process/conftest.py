@@ -1,5 +1,7 @@
 """An endpoint and a guest for each test; what the guest's agents started is ended with it."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,18 @@ def guest(root: Path, endpoint: Endpoint) -> Iterator[Guest]:
     made = Guest(root, endpoint)
     yield made
     made.end()
+
+
+@pytest.fixture
+def open_guest(endpoint: Endpoint) -> Iterator[Guest]:
+    """A guest whose root other users may enter."""
+    root = Path(tempfile.mkdtemp())
+    root.chmod(0o755)
+    (root / "home").mkdir()
+    made = Guest(root, endpoint)
+    yield made
+    made.end()
+    shutil.rmtree(root)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +17,6 @@ from tests.process.guest import Guest, until
 QUICK = {"min_polling_interval": "0.05", "polling_interval": "0.2"}
 ATTEMPTS = '#!/bin/sh\necho "attempt-${OS_DEPLOY_AGENT_ATTEMPT-none}" >> $WITNESS\nexec sleep 60\n'
 OUTPUT = {"name": "result", "type": "String", "error_output": False}
-
-
-@pytest.fixture
-def open_guest(endpoint: Endpoint) -> Iterator[Guest]:
-    """A guest whose root other users may enter."""
-    root = Path(tempfile.mkdtemp())
-    root.chmod(0o755)
-    (root / "home").mkdir()
-    made = Guest(root, endpoint)
-    yield made
-    made.end()
-    shutil.rmtree(root)
 
 
 def killed_runner(guest: Guest) -> None:
