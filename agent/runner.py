@@ -137,8 +137,8 @@ def answer(
     if live and (line := unknown_options(deployment, hook)):
         live(f"{line}\n".encode("utf-8", "replace"))
     if deployment.manner.run_as:
-        if not hook.changes_user:
-            return reading.data_fault(deployment, f"a hook of group {deployment.group} does not know run_as; remove it")
+        if hook.refuses_user:
+            return reading.data_fault(deployment, f"its group does not know run_as, remove it: {hook.refuses_user}")
         try:
             somebody = user.look_up(deployment.manner.run_as)
         except LookupError as exc:

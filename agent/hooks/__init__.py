@@ -5,6 +5,7 @@ A program that an operator put into a hook directory wins over the built-in hook
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,9 +43,10 @@ class Hook:
     path: Path | None = None
 
     @property
-    def changes_user(self) -> bool:
-        """Whether its program can be run as somebody else."""
-        return bool(getattr(import_module(self.module), "RUNS_AS", False))
+    def refuses_user(self) -> str:
+        """Why it cannot be run as somebody else, "" when it can."""
+        reason: str = import_module(self.module).REFUSES_USER
+        return reason
 
     def options(self) -> frozenset[str] | None:
         """The options of its own that it knows; None when only the program itself can tell."""
@@ -88,8 +90,11 @@ def find(group: str, settings: Settings, environ: Mapping[str, str], *, built_in
 def private_files(group: str, key: str, settings: Settings, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """What the built-in hook of a group keeps in its working directory for as long as it runs, and removes itself."""
     names: tuple[str, ...] = getattr(import_module(HOOKS[group]), "PRIVATE", ()) if group in HOOKS else ()
-    working = workplace.directories(clean(group), settings, environ)[0] if names else Path()
-    return tuple(working / name.format(key=key) for name in names)
+    if not names:
+        return ()
+    working = workplace.directories(clean(group), settings, environ)[0]
+    users = working.parent.glob(f"{glob.escape(working.name)}.*")  # of those that it ran as, see workplace.for_user
+    return tuple(directory / name.format(key=key) for directory in (working, *users) for name in names)
 
 
 def missing(group: str, settings: Settings, environ: Mapping[str, str]) -> str:

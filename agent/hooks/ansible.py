@@ -19,12 +19,14 @@ from pathlib import Path
 from agent import jsontext
 from agent.errors import MetadataError
 from agent.hooks import reading, tools, workplace, writing
+from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
 
 VARIABLE = "HEAT_ANSIBLE_CMD"
 INVENTORY = "localhost,"
 OPTIONS = frozenset({"tags", "skip_tags", "modulepath", "callback_plugins", "inventory"})
+REFUSES_USER = ""
 PRIVATE = ("{key}_variables.json", ".{key}.runner")
 CHILD = Path(__file__).with_name("ansible_child.py")
 STATS_LIMIT = 16 << 20
@@ -50,23 +52,26 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     interpreter = tools.interpreter(command[0])
     try:
         workplace.prepare(place, deployment)
-        shutil.rmtree(private, ignore_errors=True)
-        private.mkdir(mode=0o700)
-        writing.write_file(book, playbook.encode("utf-8", "replace"), 0o600)
-        writing.write_file(variables, json.dumps(_variables(deployment, place)).encode(), 0o600)
+        argv = [*_child(place, interpreter, private), *argv]
+        with acting_as(place.user):
+            shutil.rmtree(private, ignore_errors=True)
+            private.mkdir(mode=0o700)
+            writing.write_file(book, playbook.encode("utf-8", "replace"), 0o600)
+            writing.write_file(variables, json.dumps(_variables(deployment, place)).encode(), 0o600)
         finished = workplace.run(
             replace(place, log=_unmarked(place.log)),
             deployment,
-            [*_child(interpreter, private), *argv],
+            argv,
             variables=_environment(deployment, place, inventory, interpreter),
         )
-        stats = _stats(private / "stats.json")
+        with acting_as(place.user):
+            stats = _stats(private / "stats.json")
     except OSError as exc:
-        return tools.not_started(deployment, command[0], exc)
+        return tools.not_started(place, deployment, command[0], exc)
     finally:  # they hold the inputs, and what the tasks returned
-        with suppress(OSError):
+        with acting_as(place.user), suppress(OSError):
+            shutil.rmtree(private, ignore_errors=True)
             variables.unlink()
-        shutil.rmtree(private, ignore_errors=True)
     outcome = workplace.outcome(place, deployment, finished, "ansible-playbook")
     declared = {output.name: stats[output.name] for output in deployment.outputs if output.name in stats}
     return replace(
@@ -111,7 +116,7 @@ def _environment(deployment: Deployment, place: Workplace, inventory: str, inter
     variables = {"heat_outputs_path": place.outputs_path(deployment)}
     if inventory == INVENTORY and "ANSIBLE_PYTHON_INTERPRETER" not in environ:
         # Discovery is misled by the shims of version managers; what runs ansible can run its modules.
-        variables["ANSIBLE_PYTHON_INTERPRETER"] = interpreter or sys.executable
+        variables["ANSIBLE_PYTHON_INTERPRETER"] = interpreter or ("auto_silent" if place.user else sys.executable)
     if plugins := reading.option(deployment, "callback_plugins", ":"):
         variables["ANSIBLE_CALLBACK_PLUGINS"] = plugins
     if not re.search("utf-?8", _locale(environ), re.IGNORECASE):
@@ -123,10 +128,11 @@ def _locale(environ: Mapping[str, str]) -> str:
     return environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG") or "C.UTF-8"
 
 
-def _child(interpreter: str, private: Path) -> list[str]:
-    """How to start the process that imports ansible-runner; nothing where no Python may have it."""
-    python = sys.executable if find_spec("ansible_runner") else interpreter
-    return [python, "-I", str(CHILD), str(private)] if python else []
+def _child(place: Workplace, interpreter: str, private: Path) -> list[str]:
+    """How to start the process that imports ansible-runner; nothing where no Python may have it. Raises OSError."""
+    ours = not place.user and find_spec("ansible_runner")  # another user need not be able to run our Python
+    python = sys.executable if ours else interpreter
+    return [python, "-I", tools.child(place, CHILD), str(private)] if python else []
 
 
 def _unmarked(log: Callable[[bytes], object] | None) -> Callable[[bytes], object] | None:

@@ -11,6 +11,7 @@ from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
 VARIABLE = "HEAT_APPLY_CONFIG_CMD"
+REFUSES_USER = "it places the guest's templates from metadata that root alone may read"
 
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:

@@ -16,6 +16,7 @@ from agent.model import Deployment, Outcome
 VARIABLE = "HEAT_CFN_INIT_CMD"
 DIRECTORY_VARIABLE = "HEAT_CFN_INIT_LAST_METADATA_DIR"
 METADATA_DIRECTORY = "/var/cache/heat-cfntools"
+REFUSES_USER = "cfn-init installs packages, makes users and starts services, which is root's to do"
 
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:

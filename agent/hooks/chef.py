@@ -14,6 +14,7 @@ from pathlib import Path
 from agent import jsontext
 from agent.errors import MetadataError
 from agent.hooks import reading, tools, workplace, writing
+from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
 
@@ -27,6 +28,7 @@ NO_ATTRIBUTES = frozenset(
         *("deploy_signal_transport", "deploy_signal_id", "deploy_signal_verb"),
     }
 )
+REFUSES_USER = ""
 OPTIONS = frozenset({"kitchen", "kitchen_path"})
 SETTINGS = ("log_level :debug", "log_location STDOUT", "local_mode true", "chef_zero.enabled true")
 
@@ -50,9 +52,10 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
             return Outcome(1, "", f"chef for '{deployment.name}' was not run: `hostname -f` gives no name; set one\n")
         node_file = place.working / "node" / f"{fqdn}.json"
         client = place.working / "client.rb"
-        node_file.parent.mkdir(mode=0o700, exist_ok=True)
-        writing.write_file(node_file, json.dumps(node, indent=4, separators=(",", ": ")).encode(), 0o600)
-        writing.write_file(client, _client(deployment, place, kitchen).encode("utf-8", "replace"), 0o600)
+        with acting_as(place.user):
+            node_file.parent.mkdir(mode=0o700, exist_ok=True)
+            writing.write_file(node_file, json.dumps(node, indent=4, separators=(",", ": ")).encode(), 0o600)
+            writing.write_file(client, _client(deployment, place, kitchen).encode("utf-8", "replace"), 0o600)
         finished = workplace.run(
             place,
             deployment,
@@ -60,7 +63,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
             variables={"heat_outputs_path": place.outputs_path(deployment)},
         )
     except OSError as exc:
-        return tools.not_started(deployment, command[0], exc)
+        return tools.not_started(place, deployment, command[0], exc)
     return workplace.outcome(place, deployment, finished, "chef-client")
 
 
@@ -103,7 +106,8 @@ def _clone(deployment: Deployment, place: Workplace, kitchen: Path) -> tuple[Out
     if not git:
         return tools.missing_tool(place, deployment, GIT_VARIABLE, GIT_ADVICE), place
     if deployment.action == "UPDATE":
-        shutil.rmtree(kitchen, ignore_errors=True)
+        with acting_as(place.user):
+            shutil.rmtree(kitchen, ignore_errors=True)
     argv = [*git, "clone", source, str(kitchen)]
     finished = workplace.run(place, deployment, argv, variables={"GIT_TERMINAL_PROMPT": "0"})
     outcome = workplace.outcome(place, replace(deployment, outputs=()), finished, "git clone")

@@ -18,6 +18,7 @@ from agent.process import Finished
 VARIABLE = "HEAT_DOCKER_CMD"
 NAMES = ("docker", "podman")
 MANAGED = "label=managed_by=docker-cmd"
+REFUSES_USER = "who asks the engine is not who runs in its containers; give their user in the config"
 ADVICE = f"neither docker nor podman is on PATH; install one of them, or name another engine in {VARIABLE}"
 
 

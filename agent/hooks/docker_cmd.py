@@ -19,6 +19,7 @@ from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, JsonMap, Outcome
 from agent.process import Finished
 
+REFUSES_USER = containers.REFUSES_USER
 NAME_TRIES = 5
 REMOVE_S = 60.0
 
@@ -50,7 +51,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
         return _run_all(engine, deployment, listed)
     except OSError as exc:
-        return tools.not_started(deployment, engine.argv[0], exc)
+        return tools.not_started(engine.place, deployment, engine.argv[0], exc)
 
 
 # ------------------------------------------------------------------------------------------- decides

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent import jsontext, parse
 from agent.errors import MetadataError
-from agent.hooks import reading, tools, writing
+from agent.hooks import containers, reading, tools, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, JsonMap, Outcome
 
@@ -23,6 +23,7 @@ VARIABLE = "HEAT_DOCKER_COMPOSE_CMD"
 UP = ["up", "-d", "--no-build"]
 FILE = "docker-compose.yml"
 PLUGIN_S = 30.0
+REFUSES_USER = containers.REFUSES_USER
 ADVICE = (
     "neither docker-compose nor docker with its compose plugin is on PATH; install one of them, or name another "
     f"program in {VARIABLE}"

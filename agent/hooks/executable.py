@@ -16,7 +16,7 @@ from agent.hooks.workplace import Workplace
 from agent.model import Deployment, JsonMap, Outcome
 
 OPTIONS = None  # known to the program alone
-RUNS_AS = True
+REFUSES_USER = ""
 
 
 def run(deployment: Deployment, place: Workplace, program: Path) -> Outcome:

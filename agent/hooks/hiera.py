@@ -18,6 +18,7 @@ CHECK = "HEAT_HIERA_ELEMENT_CHECK_CMD"
 CHECK_ARGUMENTS = ["--key", "hiera.datafiles", "--type", "raw", "--key-default", "empty"]
 DATA_DIRECTORY = "/etc/puppet/hieradata"
 CONFIG_FILE = "/etc/puppet/hiera.yaml"
+REFUSES_USER = "it writes the order of puppet's lookups for the whole guest, which is root's"
 
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:

@@ -10,8 +10,11 @@ import os
 
 from agent.errors import MetadataError
 from agent.hooks import reading, writing
+from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
+
+REFUSES_USER = ""
 
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:
@@ -22,8 +25,9 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     for name, content in contents.items():
         path = place.root / os.path.normpath(name).lstrip("/")
         try:
-            writing.make_directories(path.parent)
-            writing.replace_file(path, content)
+            with acting_as(place.user):
+                writing.make_directories(path.parent)
+                writing.replace_file(path, content)
         except OSError as exc:
             return writing.not_written(deployment, path, exc)
     return Outcome(0)

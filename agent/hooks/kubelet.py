@@ -23,6 +23,7 @@ from agent.model import Deployment, Json, JsonMap, Outcome
 MANIFESTS = "/var/lib/heat-config/heat-config-kubelet/kubelet-manifests"
 DEFAULTS = {"images_timeout": 600.0, "containers_timeout": 120.0, "poll_period": 5.0}
 OPTIONS = frozenset(DEFAULTS)
+REFUSES_USER = containers.REFUSES_USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
         return _await_pod(engine, deployment, pod, seconds)
     except OSError as exc:
-        return tools.not_started(deployment, engine.argv[0], exc)
+        return tools.not_started(engine.place, deployment, engine.argv[0], exc)
 
 
 def sync(listed: Sequence[Deployment], place: Workplace) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agent import jsontext
 from agent.hooks import reading, tools, workplace, writing
+from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 from agent.process import Finished
@@ -27,6 +28,7 @@ HIERA_DIRECTORY = "/etc/puppet/hieradata"
 DEBUG_LOG = "/var/log/puppet/heat-debug.log"
 VERBOSE_LOG = "/var/log/puppet/heat-verbose.log"
 SUCCESS = (0, 2)
+REFUSES_USER = ""
 OPTIONS = frozenset({"enable_facter", "enable_hiera", "modulepath", "tags", "enable_debug", "enable_verbose"})
 ARGUMENT_LIMIT = 128 << 10  # MAX_ARG_STRLEN of Linux: one variable with its name
 TOO_MUCH = "its inputs together are too large for facts; set enable_facter to false and enable_hiera to true"
@@ -47,16 +49,17 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     manifest = place.working / f"{deployment.key}.pp"
     try:
         workplace.prepare(place, deployment)
-        writing.write_file(manifest, config.encode("utf-8", "replace"), 0o700)
+        with acting_as(place.user):
+            writing.write_file(manifest, config.encode("utf-8", "replace"), 0o700)
         if hiera:
             _write_hiera(deployment, place)
         facts = _facts(deployment, place, tools.host_name(place, deployment))
-        argv = [*command, "apply", *_arguments(deployment), str(manifest)]
+        argv = [*command, "apply", *_arguments(deployment, place), str(manifest)]
         finished = workplace.run(place, deployment, argv, variables=facts)
     except OSError as exc:
         if exc.errno == errno.E2BIG:
             return reading.data_fault(deployment, TOO_MUCH)
-        return tools.not_started(deployment, command[0], exc)
+        return tools.not_started(place, deployment, command[0], exc)
     with suppress(OSError):  # a full disk costs these logs, not what puppet did
         _write_logs(deployment, place, finished)
     outcome = workplace.outcome(place, deployment, finished, "puppet")
@@ -75,24 +78,30 @@ def _facts(deployment: Deployment, place: Workplace, fqdn: str) -> dict[str, str
     return {**facts, "FACTER_heat_outputs_path": path, "heat_outputs_path": path}
 
 
-def _arguments(deployment: Deployment) -> list[str]:
+def _arguments(deployment: Deployment, place: Workplace) -> list[str]:
     arguments = ["--color", "false", "--detailed-exitcodes", "--logdest", "console"]
     if modulepath := reading.option(deployment, "modulepath", ":"):
         arguments += ["--modulepath", modulepath]
     if tags := reading.option(deployment, "tags"):
         arguments += ["--tags", tags]
     if _enabled(deployment, "enable_debug", otherwise=False):
-        arguments += ["--debug", "--logdest", DEBUG_LOG]
+        arguments += ["--debug", "--logdest", _log_file(place, DEBUG_LOG)]
     if _enabled(deployment, "enable_verbose", otherwise=False):
-        arguments += ["--verbose", "--logdest", VERBOSE_LOG]
+        arguments += ["--verbose", "--logdest", _log_file(place, VERBOSE_LOG)]
     return arguments
+
+
+def _log_file(place: Workplace, usual: str) -> str:
+    """Where puppet itself writes to: another user cannot write into root's logs."""
+    return str(place.working / Path(usual).name) if place.user else usual
 
 
 def _write_hiera(deployment: Deployment, place: Workplace) -> None:
     """The inputs as hiera data; puppet finds the file by the fact deploy_config_name. Raises OSError."""
     path = place.path("HEAT_PUPPET_HIERA_DATADIR", HIERA_DIRECTORY) / f"heat_config_{deployment.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    writing.write_file(path, json.dumps(reading.input_values(deployment)).encode(), 0o600)
+    owner = place.user.owner if place.user else None
+    writing.write_file(path, json.dumps(reading.input_values(deployment)).encode(), 0o600, owner)
 
 
 def _write_logs(deployment: Deployment, place: Workplace, finished: Finished) -> None:

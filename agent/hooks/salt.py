@@ -13,12 +13,14 @@ from pathlib import Path
 
 from agent import jsontext
 from agent.hooks import reading, tools, workplace, writing
+from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
 
 VARIABLE = "HEAT_SALT_CMD"
 ADVICE = f"salt-call is not on PATH; install salt-minion, or name salt-call in {VARIABLE}"
 MINION_CONFIG = "/etc/salt/minion"
+REFUSES_USER = ""
 CHILD = Path(__file__).with_name("salt_child.py")
 
 
@@ -30,7 +32,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     python = tools.interpreter(command[0]) if command else ""
     if command and not python:
         return reading.data_fault(deployment, f"{command[0]} is no Python script; name salt-call in {VARIABLE}")
-    if not python and not place.environ.get(VARIABLE) and find_spec("salt"):
+    if not python and not place.environ.get(VARIABLE) and not place.user and find_spec("salt"):
         python = sys.executable
     if not python:
         return tools.missing_tool(place, deployment, VARIABLE, ADVICE)
@@ -40,19 +42,21 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
         "state": deployment.key,
         "options": reading.input_values(deployment),
         "heat_outputs_path": place.outputs_path(deployment),
+        "own": str(place.working / "minion") if place.user else "",
     }
     try:
         workplace.prepare(place, deployment)
-        writing.write_file(place.working / f"{deployment.key}.sls", state.encode("utf-8", "replace"), 0o700)
+        with acting_as(place.user):
+            writing.write_file(place.working / f"{deployment.key}.sls", state.encode("utf-8", "replace"), 0o700)
         finished = workplace.run(
             place,
             deployment,
-            [python, "-I", str(CHILD)],
+            [python, "-I", tools.child(place, CHILD)],
             variables={"heat_outputs_path": place.outputs_path(deployment)},
             stdin=json.dumps(wanted).encode(),
         )
     except OSError as exc:
-        return tools.not_started(deployment, python, exc)
+        return tools.not_started(place, deployment, python, exc)
     outcome = workplace.outcome(place, deployment, finished, "salt")
     if not outcome.failed:
         return Outcome(0, outcome.stdout, None, outcome.outputs)  # what salt logged is in the live log

@@ -15,6 +15,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+OWN = ("cachedir", "extension_modules", "log_file", "pki_dir", "sock_dir")
 STATUS_FAILED = 2  # as salt-call --retcode-passthrough has it
 
 
@@ -24,6 +25,8 @@ def main(wanted: dict[str, Any]) -> int:
     logging.getLogger("salt.state").setLevel(logging.INFO)
     options = import_module("salt.config").minion_config(wanted["minion_config"])
     pillar = {"heat_outputs_path": wanted["heat_outputs_path"]}
+    if wanted["own"]:  # what the configuration names is root's
+        options.update({name: f"{wanted['own']}/{name}" for name in OWN})
     options.update(wanted["options"])
     options.update(pillar)
     options.update(

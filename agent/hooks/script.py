@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 
 from agent import jsontext, model
-from agent.hooks import workplace, writing
+from agent.hooks import tools, workplace, writing
+from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
 OPTIONS: frozenset[str] = frozenset()
-RUNS_AS = True
+REFUSES_USER = ""
 ARGUMENT_LIMIT = 128 << 10  # MAX_ARG_STRLEN of Linux: one variable with its name
 
 
@@ -35,7 +36,8 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     path = place.working / deployment.key
     try:
         workplace.prepare(place, deployment)
-        writing.write_file(path, script, 0o700, place.user.owner if place.user else None)
+        with acting_as(place.user):
+            writing.write_file(path, script, 0o700)
         finished = workplace.run(
             place,
             deployment,
@@ -43,6 +45,8 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
             variables={**variables, "heat_outputs_path": place.outputs_path(deployment)},
         )
     except OSError as exc:
+        if place.user and isinstance(exc, PermissionError):
+            return tools.not_started(place, deployment, str(path), exc)
         return _not_started(deployment, exc, config, variables)
     return workplace.outcome(place, deployment, finished, "script")
 

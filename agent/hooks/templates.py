@@ -13,6 +13,7 @@ from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
 VARIABLE = "OS_CONFIG_APPLIER_TEMPLATES"
+REFUSES_USER = "it places the guest's templates from metadata that root alone may read"
 TREE = "/usr/libexec/os-apply-config/templates"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent import model, process
 from agent.hooks import workplace, writing
+from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
@@ -72,12 +73,28 @@ def run_tool(place: Workplace, deployment: Deployment, argv: list[str], cwd: Pat
     try:
         finished = workplace.run(place, deployment, argv, variables={}, cwd=cwd)
     except OSError as exc:
-        return not_started(deployment, argv[0], exc)
+        return not_started(place, deployment, argv[0], exc)
     return workplace.outcome(place, replace(deployment, outputs=()), finished, deployment.group)
 
 
-def not_started(deployment: Deployment, program: str, exc: OSError) -> Outcome:
+def child(place: Workplace, program: Path) -> str:
+    """A program of our own for a tool's Python to run, where the user of the place can read it. Raises OSError."""
+    if place.user is None:
+        return str(program)
+    copy, source = place.working / program.name, program.read_bytes()
+    with acting_as(place.user):
+        writing.write_file(copy, source, 0o600)
+    return str(copy)
+
+
+def not_started(place: Workplace, deployment: Deployment, program: str, exc: OSError) -> Outcome:
     """The outcome when a tool is there and cannot be executed, or what it needs cannot be prepared."""
+    if place.user and isinstance(exc, PermissionError):
+        where = f"{exc.filename or program} and the directories above {place.working}"
+        message = (
+            f"{program} for '{deployment.name}' could not be started: let user '{place.user.name}' pass to {where}\n"
+        )
+        return Outcome(model.STATUS_REFUSED, "", message)
     if exc.filename and str(exc.filename) != program:
         return writing.not_written(deployment, Path(exc.filename), exc)
     message = f"{program} for '{deployment.name}' could not be started: {exc.strerror}; see its first line and mode\n"

@@ -1,8 +1,11 @@
-"""Somebody else whom a hook's program is run as."""
+"""Somebody else whom a hook's program is run as, and whose files it finds."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from agent.process import Identity
@@ -44,3 +47,27 @@ def look_up(name: str) -> User | None:
         raise LookupError(f"its option run_as names '{name}' and this agent is not root; run it as root")
     identity = Identity(known.pw_uid, known.pw_gid, tuple(os.getgrouplist(known.pw_name, known.pw_gid)))
     return User(known.pw_name, known.pw_dir, known.pw_shell, identity)
+
+
+@contextmanager
+def acting_as(user: User | None) -> Iterator[None]:
+    """Touch files with the rights of `user` and as that user's own; None changes nothing.
+
+    In directories of the user's, so that no link laid there leads us to files that are not. Only for a process of one
+    thread, and for nothing that imports: our packages need not be the user's to read. Raises OSError.
+    """
+    if user is None:
+        yield
+        return
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # it would strike half-way back
+    try:
+        os.setgroups(user.identity.groups)
+        os.setegid(user.identity.gid)
+        os.seteuid(user.identity.uid)
+        yield
+    finally:
+        os.seteuid(before[0])
+        os.setegid(before[1])
+        os.setgroups(before[2])
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)

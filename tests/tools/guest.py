@@ -35,6 +35,7 @@ class Guest:
     root: Path
     environment: dict[str, str]
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    before: tuple[str, ...] = ()  # what starts the agent there
 
     @property
     def began(self) -> Path:
@@ -55,7 +56,7 @@ class Guest:
 
     def start(self, group: str, deployment: dict[str, Any]) -> subprocess.Popen[bytes]:
         running = subprocess.Popen(
-            [*AGENT, "--root", str(self.root), "--kill-grace", "1", "hook", group],
+            [*self.before, *AGENT, "--root", str(self.root), "--kill-grace", "1", "hook", group],
             env={**self.environment, MARK: self.mark},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -82,7 +83,7 @@ class Guest:
         documents.mkdir(mode=0o700, parents=True)
         (documents / "guest.json").write_text(json.dumps({"deployments": deployments}))
         ended = subprocess.run(
-            [*AGENT, "--once", "--root", str(self.root), "--collectors", "local"],
+            [*self.before, *AGENT, "--once", "--root", str(self.root), "--collectors", "local"],
             env={**self.environment, MARK: self.mark},
             stdin=subprocess.DEVNULL,
             capture_output=True,
