@@ -6,23 +6,13 @@ nothing to say never pays.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-MASK = "***"
+from agent import masking
 
-_SECRET_NAME = re.compile(
-    r"pass(word|wd)?$|secret|token|signature|private_key|credential|deploy_signal_id", re.IGNORECASE
-)
-_SECRET_IN_TEXT = re.compile(
-    r"((?:Signature|temp_url_sig|AWSAccessKeyId|X-Amz-Signature|X-Auth-Token|password|token|secret)[\"']?\s*[=:]\s*)"
-    r"(\"[^\"]*\"|'[^']*'|[^\s&\"',;]+)",
-    re.IGNORECASE,
-)
-_USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class Log:
@@ -71,18 +61,13 @@ def error(event: str, **fields: object) -> None:
     _log.emit("error", event, fields)
 
 
-def redact(text: str) -> str:
-    """Text with the values of pre-signed URLs, passwords, tokens and URL user names masked."""
-    return _USERINFO.sub(MASK + "@", _SECRET_IN_TEXT.sub(rf"\1{MASK}", text))
-
-
 def _redact_event(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The second net below the rule that no value from the metadata is logged at all."""
     for key, value in event.items():
-        if _SECRET_NAME.search(key):
-            event[key] = MASK
+        if masking.is_secret(key):
+            event[key] = masking.MASK
         elif isinstance(value, str):
-            event[key] = redact(value)
+            event[key] = masking.text(value)
     return {"timestamp": event.pop("timestamp"), "level": event.pop("level"), "event": event.pop("event"), **event}
 
 

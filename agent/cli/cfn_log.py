@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from agent import log as events
+from agent import masking
 
 DIRECTORY = Path("/var/log")
 LIMIT = 5 << 20
@@ -38,7 +38,7 @@ class Log:
         self._write("ERROR", text, shown=True)
 
     def _write(self, level: str, text: str, *, shown: bool) -> None:
-        safe = events.redact(text)
+        safe = masking.text(text)
         if shown:
             print(f"{self._name}: {safe}", file=sys.stderr)
         if self._path is not None:

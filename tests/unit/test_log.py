@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agent import log
+from agent import log, masking
 
 SECRET = "s3same%&#"
 
@@ -25,15 +25,15 @@ SECRET = "s3same%&#"
     ],
 )
 def test_a_secret_in_a_text_is_masked(text: str) -> None:
-    shown = log.redact(text)
+    shown = masking.text(text)
 
     assert SECRET.partition("&")[0] not in shown
-    assert log.MASK in shown
+    assert masking.MASK in shown
 
 
 @pytest.mark.parametrize("text", ["", "deployment ended", "http://heat:8000/v1/", "status=3", "a@b, c"])
 def test_plain_text_is_left_alone(text: str) -> None:
-    assert text == log.redact(text)
+    assert text == masking.text(text)
 
 
 def test_events_are_json_lines_without_secrets(capsys: pytest.CaptureFixture[str], fresh_log: None) -> None:
@@ -44,7 +44,7 @@ def test_events_are_json_lines_without_secrets(capsys: pytest.CaptureFixture[str
     assert "sesame" not in line
     assert SECRET.partition("&")[0] not in line
     assert ("planted", "warning", "d1", 3) == (event["event"], event["level"], event["deployment"], event["tries"])
-    assert log.MASK == event["deploy_password"]
+    assert masking.MASK == event["deploy_password"]
 
 
 @pytest.mark.parametrize(
