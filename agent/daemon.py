@@ -94,7 +94,7 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
                         engine.open()
                         opened = True
                     _poll(engine, paces, now, jitter)
-                    if subscription.tend(engine.settings, engine.metadata.tokens, now):
+                    if subscription.tend(engine.settings, engine.metadata.connection("zaqar").tokens, now):
                         paces["zaqar"] = Pace()
                 if engine.settings.poll_until_success and engine.all_succeeded():
                     log.info("all deployments succeeded, polling stops", until="SIGHUP or a restart")

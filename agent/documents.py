@@ -1,11 +1,25 @@
-"""The last good document of each source, for the time when the source is down or we were restarted."""
+"""Documents on disk: those that somebody left for us, and the last good one of each source."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from agent import jsontext, state
-from agent.errors import MetadataError
+from agent.errors import MetadataError, Unavailable
 from agent.model import Document, JsonMap
 from agent.state import Places
+
+
+def read(path: Path, limit: int) -> bytes:
+    """A file that holds a document, of at most `limit` bytes. Raises Unavailable, or MetadataError above the limit."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as exc:
+        raise Unavailable(f"reading {path}: {exc.strerror}") from exc
+    if len(data) > limit:
+        raise MetadataError(f"reading {path}: more than {limit} bytes; see max_document")
+    return data
 
 
 def keep(places: Places, document: Document) -> None:

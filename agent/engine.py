@@ -129,7 +129,9 @@ class Engine:
                 log.info("deployment started", deployment=deployment.id, name=deployment.name, group=deployment.group)
                 if progress.wanted(deployment):
                     running = (started.pid, started.pidfd)
-                    progress.follow(deployment, running, self.journal, self.settings, self.metadata.tokens)
+                    progress.follow(
+                        deployment, running, self.journal, self.settings, self.metadata.connection("heat").tokens
+                    )
             self.running[deployment.key] = started
             if self._queue:  # noted while the hook runs, because a durable write takes as long as a short hook
                 with suppress(StateError):  # its own turn will say so
@@ -338,8 +340,8 @@ class Engine:
             self.journal.settle(key, model.SIGNALLED, "nobody waits for a signal")
             return
         try:
-            known = self.metadata
-            signaller.send(deployment.endpoint, body, known.client, known.tokens, signaller.own(known.settings))
+            known = self.metadata.connection(signaller.SECTIONS.get(deployment.endpoint.transport, ""))
+            signaller.send(deployment.endpoint, body, known.client, known.tokens, signaller.own(self.settings))
         except Refused as exc:
             if exc.final:
                 self.journal.settle(key, model.REFUSED, str(exc))

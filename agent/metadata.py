@@ -17,6 +17,7 @@ from agent.parse import Parsed
 from agent.plan import unique
 from agent.settings import Given, Settings
 from agent.state import Places
+from agent.transport import Client, Tls
 
 OVERLAY = "os-collect-config"
 GONE_AFTER = 2  # answers in a row that the stack does not exist, before its deployments count as withdrawn
@@ -30,6 +31,14 @@ class Answer:
     fault: AgentError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How servers are talked to: a client, and who we are to them."""
+
+    client: Client
+    tokens: Tokens
+
+
 class Metadata:
     """What the sources have said so far, and the settings that follow from it."""
 
@@ -41,8 +50,8 @@ class Metadata:
         self._places = places(self.settings)
         self._parsed: dict[str, Parsed] = {}
         self._gone: dict[str, int] = {}
+        self._connections: dict[Tls, Connection] = {}
         self._clock = clock
-        self._connect()
 
     def open(self) -> None:
         """Read the documents that an earlier agent kept."""
@@ -77,16 +86,21 @@ class Metadata:
             return
         self.given = given
         self._overlay()
-        self._connect()
+        self._connections.clear()  # their limits may be others now
 
-    def _connect(self) -> None:
-        self.client = transport.client(self.settings)
-        self.tokens = Tokens(self.client, self._clock)
+    def connection(self, section: str) -> Connection:
+        """The connection by the certificates of a source; sources that have the same ones share it."""
+        certificates = transport.tls(self.settings, section)
+        if certificates not in self._connections:
+            client = transport.client(self.settings, section)
+            self._connections[certificates] = Connection(client, Tokens(client, self._clock))
+        return self._connections[certificates]
 
     def _ask(self, name: str) -> Answer:
         previous = self.documents.get(name, ())
         try:
-            found = COLLECTORS[name].collect(self.settings, self.client, self.tokens, previous)
+            connection = self.connection(name)
+            found = COLLECTORS[name].collect(self.settings, connection.client, connection.tokens, previous)
         except (Unavailable, Refused, MetadataError, SettingsError) as exc:
             self.faults[name] = str(exc)
             log.warning("source unavailable", source=name, reason=str(exc), kept=len(previous))
@@ -131,7 +145,8 @@ class Metadata:
         acknowledge = getattr(COLLECTORS[name], "acknowledge", None)
         try:
             if acknowledge:
-                acknowledge(self.settings, self.client, self.tokens, found)
+                connection = self.connection(name)
+                acknowledge(self.settings, connection.client, connection.tokens, found)
         except (Unavailable, Refused, SettingsError) as exc:
             log.warning("not acknowledged, again at the next poll", source=name, reason=str(exc))
 

@@ -167,7 +167,7 @@ def follow(
     except MetadataError as exc:
         log.warning("progress not shown", deployment=deployment.id, reason=str(exc))
         return
-    client = transport.client(settings, Limits(REQUEST_S, REQUEST_S, REQUEST_S))
+    client = transport.client(settings, signaller.SECTIONS[endpoint.transport], Limits(REQUEST_S, REQUEST_S, REQUEST_S))
     showing = Showing(*runner, deployment, endpoint, server, tokens.lent_to(client), client, journal, settings)
     try:
         between = os.fork()

@@ -77,6 +77,8 @@ class Settings:
     total_timeout: float = _setting(30.0, "total_timeout", "longest time for one request in all")
     max_document: int = _setting(16 << 20, "max_document", "largest document accepted")
     ca_file: str = _setting("", "ca_file", "CA bundle for https; empty means the system's")
+    client_cert: str = _setting("", "client_cert", "our own certificate for https, in PEM")
+    client_key: str = _setting("", "client_key", "its key; empty means that client_cert holds both")
     proxy: str = _setting("", "proxy", "proxy URL for http and https; empty means the environment's")
 
     signal_backoff: float = _setting(300.0, "signal_backoff", "longest pause between two tries to send an outcome")
@@ -100,6 +102,8 @@ class Settings:
     cfn_access_key_id: str = _setting("", "cfn.access_key_id", "EC2 access key")
     cfn_secret_access_key: str = _setting("", "cfn.secret_access_key", "EC2 secret key", secret=True)
     cfn_ca_certificate: str = _setting("", "cfn.ca_certificate", "CA bundle for this source alone")
+    cfn_client_cert: str = _setting("", "cfn.client_cert", "our own certificate for this source alone")
+    cfn_client_key: str = _setting("", "cfn.client_key", "its key")
     cfn_polling_interval: float = _setting(
         60.0, "cfn.polling_interval", "longest time between two polls of this source"
     )
@@ -111,7 +115,13 @@ class Settings:
     heat_stack_id: str = _setting("", "heat.stack_id", "name/uuid of the stack")
     heat_resource_name: str = _setting("", "heat.resource_name", "resource of this server")
     heat_region_name: str = _setting("", "heat.region_name", "region whose endpoints are used")
+    heat_ca_file: str = _setting("", "heat.ca_file", "CA bundle for this source alone")
+    heat_client_cert: str = _setting("", "heat.client_cert", "our own certificate for this source alone")
+    heat_client_key: str = _setting("", "heat.client_key", "its key")
     request_metadata_url: str = _setting("", "request.metadata_url", "any URL that serves the metadata as JSON")
+    request_ca_file: str = _setting("", "request.ca_file", "CA bundle for this source alone")
+    request_client_cert: str = _setting("", "request.client_cert", "our own certificate for this source alone")
+    request_client_key: str = _setting("", "request.client_key", "its key")
     zaqar_auth_url: str = _setting("", "zaqar.auth_url", "Keystone v3")
     zaqar_user_id: str = _setting("", "zaqar.user_id", "the server's own user")
     zaqar_password: str = _setting("", "zaqar.password", "its password", secret=True)
@@ -119,6 +129,8 @@ class Settings:
     zaqar_queue_id: str = _setting("", "zaqar.queue_id", "queue of this server")
     zaqar_region_name: str = _setting("", "zaqar.region_name", "region whose endpoints are used")
     zaqar_ca_file: str = _setting("", "zaqar.ca_file", "CA bundle for this source alone")
+    zaqar_client_cert: str = _setting("", "zaqar.client_cert", "our own certificate for this source alone")
+    zaqar_client_key: str = _setting("", "zaqar.client_key", "its key")
     ec2_metadata_url: tuple[str, ...] = _setting(
         ("http://169.254.169.254/latest/meta-data", "http://[fe80::a9fe:a9fe]/latest/meta-data"),
         "ec2.metadata_url",

@@ -30,6 +30,9 @@ EXPIRED = (
     "clock of this guest is wrong"
 )
 
+SECTIONS = {"CFN_SIGNAL": "cfn", "HEAT_SIGNAL": "heat", "TEMP_URL_SIGNAL": "request", "ZAQAR_SIGNAL": "zaqar"}
+"""The source that talks to the same service: its certificates are used."""
+
 STREAMS = ("deploy_stdout", "deploy_stderr")
 _HEADERS = {"Content-Type": "application/json"}  # without it Heat's CFN API takes the body for a form: 403
 

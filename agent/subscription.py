@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from agent import jsontext, log
+from agent import jsontext, log, transport
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, JsonMap
@@ -113,10 +113,11 @@ def _subscribe(settings: Settings, tokens: Tokens) -> tuple[Connection, float]:
     url = token.endpoint("messaging-websocket", who.region_name)
     if urlsplit(url).scheme not in ("ws", "wss"):
         raise Unavailable(f"subscribing at {show(url)}: no websocket URL; look at the catalogue")
-    ca_file = settings.zaqar_ca_file or settings.ca_file
+    files = transport.tls(settings, "zaqar")
+    named = {"ca_certs": files.ca_file, "certfile": files.client_cert, "keyfile": files.client_key}
     keepalive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    trusted = {"ca_certs": ca_file} if ca_file else {}
-    made = cast(Connection, websocket.WebSocket(sslopt=trusted, sockopt=keepalive))
+    sslopt = {name: file for name, file in named.items() if file}
+    made = cast(Connection, websocket.WebSocket(sslopt=sslopt, sockopt=keepalive))
     project = {"X-Project-ID": who.project_id}
     try:
         made.settimeout(ANSWER_S)

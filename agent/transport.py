@@ -57,6 +57,25 @@ class Response:
     body: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files for https: whose certificates are believed ("": the system's), and our own with its key, "" for none."""
+
+    ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+
+    @property
+    def own(self) -> str | tuple[str, str] | None:
+        """Our certificate as requests takes it; without a key of its own the file holds both."""
+        if self.client_cert and self.client_key:
+            return self.client_cert, self.client_key
+        return self.client_cert or None
+
+
+NO_TLS = Tls()
+
+
 class _OutOfTime(Exception):
     """The total deadline fired within a request."""
 
@@ -68,13 +87,13 @@ class Client:
         self,
         limits: Limits,
         *,
-        ca_file: str = "",
+        tls: Tls = NO_TLS,
         proxy: str = "",
         user_agent: str = "os-deploy-agent",
         insecure: bool = False,
     ) -> None:
         self.limits = limits
-        self._ca_file = ca_file
+        self._tls = tls
         self._proxy = proxy
         self._insecure = insecure  # no look at certificates: for the one old command that has such a flag
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -88,13 +107,12 @@ class Client:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        ca_file: str = "",
         elsewhere: bool = False,
     ) -> Response:
         """One request, answered below 400 or 304.
 
         Raises Unavailable (no answer, 5xx, 429 …: worth another try later), Refused (any other 4xx) and
-        SettingsError for a URL or CA file that cannot be used. The query of the URL never appears in a message.
+        SettingsError for a URL or a certificate that cannot be used. The query of the URL never appears in a message.
         With `elsewhere` a redirect may lead to another host, which then sees none of the `headers`.
         """
         shown = show(url)
@@ -102,7 +120,7 @@ class Client:
             raise SettingsError(f"{method} {shown}: not an http or https URL; look at where it comes from")
         try:
             with _deadline(self.limits.total_s):
-                return self._exchange(method, url, dict(headers or {}), body, ca_file or self._ca_file, elsewhere)
+                return self._exchange(method, url, dict(headers or {}), body, elsewhere)
         except _OutOfTime:
             self.close()  # the connection is in the middle of something
             raise Unavailable(
@@ -116,11 +134,11 @@ class Client:
             self._adapter = None
 
     def _exchange(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None, ca_file: str, elsewhere: bool
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, elsewhere: bool
     ) -> Response:
         origin = _origin(url)
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._send(method, url, headers, body, ca_file)
+            response = self._send(method, url, headers, body)
             target = response.headers.get("location")
             if response.status not in (301, 302, 303, 307, 308) or not target:
                 return response
@@ -141,7 +159,7 @@ class Client:
             url = target
         raise Unavailable(f"{method} {show(url)}: more than {MAX_REDIRECTS} redirects")
 
-    def _send(self, method: str, url: str, headers: dict[str, str], body: bytes | None, ca_file: str) -> Response:
+    def _send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Response:
         import requests  # noqa: PLC0415 - 78 ms and 18 MiB that a run without HTTP never pays
 
         adapter = self._adapter or self._connect()
@@ -154,14 +172,15 @@ class Client:
             answer = adapter.send(
                 prepared,
                 timeout=(self.limits.connect_s, self.limits.read_s),
-                verify=not self._insecure and (ca_file or True),
+                verify=not self._insecure and (self._tls.ca_file or True),
+                cert=self._tls.own,
                 proxies=self._proxies(url),
                 stream=True,
             )
             with answer:
                 content = _read(answer, self.limits.size, shown)
         except requests.exceptions.SSLError as exc:
-            raise Unavailable(f"{shown}: TLS failed: {_cause(exc)}; see ca_file", sent=False) from exc
+            raise Unavailable(f"{shown}: TLS failed: {_cause(exc)}; see ca_file and client_cert", sent=False) from exc
         except requests.exceptions.ConnectTimeout as exc:
             raise Unavailable(f"{shown}: no connection within {self.limits.connect_s:.0f} s", sent=False) from exc
         except requests.exceptions.Timeout as exc:
@@ -171,7 +190,7 @@ class Client:
         except requests.exceptions.RequestException as exc:
             raise Unavailable(f"{shown}: {_cause(exc)}", sent=not _never_connected(exc)) from exc
         except OSError as exc:
-            raise SettingsError(f"{shown}: {exc}; see ca_file") from exc
+            raise SettingsError(f"{shown}: {exc}; see ca_file and client_cert") from exc
         lower = {name.lower(): value for name, value in answer.headers.items()}
         return judge(shown, Response(answer.status_code, lower, content))
 
@@ -194,10 +213,20 @@ class Client:
         return self._routes[origin]
 
 
-def client(settings: Settings, limits: Limits | None = None) -> Client:
-    """A client as the settings want it, within their limits or other ones."""
+def client(settings: Settings, section: str = "", limits: Limits | None = None) -> Client:
+    """A client as the settings of a source want it, within their limits or other ones."""
     own = Limits(settings.connect_timeout, settings.read_timeout, settings.total_timeout, settings.max_document)
-    return Client(limits or own, ca_file=settings.ca_file, proxy=settings.proxy)
+    return Client(limits or own, tls=tls(settings, section), proxy=settings.proxy)
+
+
+def tls(settings: Settings, section: str) -> Tls:
+    """The certificates of a source: each file that its section does not name is the one of all."""
+    names = {"ca_file": "ca_certificate"} if section == "cfn" else {}
+    files = (
+        getattr(settings, f"{section}_{names.get(name, name)}", "") or getattr(settings, name)
+        for name in ("ca_file", "client_cert", "client_key")
+    )
+    return Tls(*files)
 
 
 def _adapter() -> HTTPAdapter:

@@ -3,6 +3,7 @@
 A Heat that judges signals, a journal in memory, and a web server on loopback that says what it is told to.
 """
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -290,17 +291,23 @@ class Raw:
         return iter(self.sent)
 
 
+class _Server6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 class Peer:
     """A web server on loopback that answers from a script and remembers what it was asked.
 
     `answers` maps a path to what is said there: one answer for ever, or a list, whose last one stays.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.answers: dict[str, Reply | Raw | list[Reply | Raw]] = {}
         self.requests: list[Request] = []
         self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Exchange, self))
+        self._host = f"[{host}]" if ":" in host else host
+        kind = _Server6 if ":" in host else ThreadingHTTPServer
+        self._server = kind((host, 0), partial(_Exchange, self))
         self._server.daemon_threads = True
         self._server.block_on_close = False
         if tls:
@@ -314,7 +321,7 @@ class Peer:
 
     @property
     def url(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self.port}"
+        return f"{self._scheme}://{self._host}:{self.port}"
 
     def answer(self, request: Request) -> Reply | Raw:
         self.requests.append(request)

@@ -148,7 +148,7 @@ class Sources:
             settings = self.options.settings
             silence_s = self.options.timeouts.get(name, settings.read_timeout)
             limits = Limits(silence_s, silence_s, max(settings.total_timeout, silence_s), settings.max_document)
-            client = transport.client(settings, limits)
+            client = transport.client(settings, name, limits)
             self.known[name] = Source(client, Tokens(client))
         return self.known[name]
 

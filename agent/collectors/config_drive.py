@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from agent import jsontext, log, parse, process
-from agent.errors import MetadataError, Unavailable
+from agent import documents, jsontext, log, parse, process
+from agent.errors import Unavailable
 from agent.identity import Tokens
 from agent.model import Document
 from agent.settings import Settings
@@ -37,7 +37,7 @@ def collect(
     if not device:
         raise Unavailable(f"looking for a config drive: no {' or '.join(_TYPES)} file system is labelled {LABEL}")
     with _mounted(device, settings) as directory:
-        data = _read(directory / FILE, settings.max_document)
+        data = documents.read(directory / FILE, settings.max_document)
     return (parse.document("config_drive", jsontext.decode_map(data, f"{FILE} of {device}")),)
 
 
@@ -100,14 +100,3 @@ def _unescaped(text: str) -> str:
 
 def _tool(name: str) -> str:
     return shutil.which(name, path=os.environ.get("PATH") or _PATH) or shutil.which(name, path=_PATH) or name
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as exc:
-        raise Unavailable(f"reading {path}: {exc.strerror}") from exc
-    if len(data) > limit:
-        raise MetadataError(f"reading {path}: more than {limit} bytes; see max_document")
-    return data

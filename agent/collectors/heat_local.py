@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent import jsontext, log, parse
+from agent import documents, jsontext, log, parse
 from agent.errors import MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Document, JsonMap
@@ -22,13 +22,9 @@ def collect(
     for name in settings.heat_local_path:
         path = settings.path(name)
         try:
-            with path.open("rb") as file:
-                data = file.read(settings.max_document + 1)
-            if len(data) > settings.max_document:
-                raise MetadataError(f"reading {path}: more than {settings.max_document} bytes; see max_document")
-            content.update(jsontext.decode_map(data, str(path)))
-        except OSError as exc:
-            faults.append(f"reading {path}: {exc.strerror}")
+            content.update(jsontext.decode_map(documents.read(path, settings.max_document), str(path)))
+        except Unavailable as exc:
+            faults.append(str(exc))
         except MetadataError as exc:
             log.warning("file skipped", source="heat_local", reason=str(exc))
             faults.append(str(exc))

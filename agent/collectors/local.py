@@ -9,8 +9,8 @@ import os
 import stat
 from pathlib import Path
 
-from agent import jsontext, parse
-from agent.errors import MetadataError, Unavailable
+from agent import documents, jsontext, parse
+from agent.errors import MetadataError
 from agent.identity import Tokens
 from agent.model import Document, Json
 from agent.settings import Settings
@@ -44,7 +44,7 @@ def read(settings: Settings) -> tuple[tuple[Path, Json], ...]:
     found = []
     for path in sorted(files, key=lambda path: (os.fsencode(path.name), str(path))):
         _refuse_foreign(path)
-        found.append((path, jsontext.decode(_read(path, settings.max_document), str(path))))
+        found.append((path, jsontext.decode(documents.read(path, settings.max_document), str(path))))
     return tuple(found)
 
 
@@ -55,14 +55,3 @@ def _refuse_foreign(path: Path) -> None:
         raise MetadataError(f"reading {path}: it belongs to another user; chown it to the agent's")
     if found.st_mode & stat.S_IWOTH:
         raise MetadataError(f"reading {path}: it is world writable, everybody may write it; chmod o-w {path}")
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as exc:
-        raise Unavailable(f"reading {path}: {exc.strerror}") from exc
-    if len(data) > limit:
-        raise MetadataError(f"reading {path}: more than {limit} bytes; see max_document")
-    return data

@@ -112,9 +112,7 @@ def _ask(settings: Settings, client: Client, tokens: Tokens, who: Credentials, m
         base = token.endpoint("messaging", who.region_name).removesuffix("/v2")
         url = f"{base}/v2/queues/{quote(settings.zaqar_queue_id, safe='')}/messages?{query}"
         own = {"X-Auth-Token": token.id, "X-Project-Id": who.project_id, "Client-ID": str(uuid.uuid4())}
-        return client.request(
-            method, url, headers={"Accept": "application/json", **own}, ca_file=settings.zaqar_ca_file
-        )
+        return client.request(method, url, headers={"Accept": "application/json", **own})
 
     return _with_token(ask, who, tokens)
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from agent import transport
 from agent.errors import AgentError, Refused, SettingsError, Unavailable
-from agent.transport import Client, Limits
-from tests.conftest import need
+from agent.settings import Given
+from agent.transport import Client, Limits, Tls
+from tests.conftest import need, require
 from tests.contract.conftest import LIMITS
 from tests.fakes import Peer, Raw, Reply
 
@@ -284,10 +286,9 @@ def secure(authority: Path) -> Iterator[Peer]:
 
 
 def test_a_private_authority_is_trusted_when_it_is_named(secure: Peer, authority: Path) -> None:
-    named = Client(LIMITS, ca_file=str(authority / "ca.pem"))
+    named = Client(LIMITS, tls=Tls(str(authority / "ca.pem")))
 
     assert b"secret" == named.request("GET", f"{secure.url}/x").body
-    assert b"secret" == Client(LIMITS).request("GET", f"{secure.url}/x", ca_file=str(authority / "ca.pem")).body
 
 
 def test_an_unknown_authority_is_not_trusted_and_the_message_says_what_to_set(
@@ -304,10 +305,63 @@ def test_an_unknown_authority_is_not_trusted_and_the_message_says_what_to_set(
 
 
 def test_a_ca_file_that_is_not_there_is_a_fault_of_the_settings(secure: Peer) -> None:
-    fault = asked(Client(LIMITS, ca_file="/no/such/ca.pem"), secure)
+    fault = asked(Client(LIMITS, tls=Tls("/no/such/ca.pem")), secure)
 
     assert isinstance(fault, SettingsError)
     assert "see ca_file" in str(fault)
+
+
+@pytest.fixture
+def strict(authority: Path) -> Iterator[Peer]:
+    """A server that talks to those with a certificate of the CA, and to nobody else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem", authority / "server.key")
+    context.load_verify_locations(authority / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    made = Peer(context)
+    made.answers["/x"] = Reply(200, b"secret")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("files", [("server.pem", "server.key"), ("both.pem", "")], ids=["two-files", "one-file"])
+def test_a_server_that_wants_to_know_us_is_shown_our_certificate(
+    strict: Peer, authority: Path, files: tuple[str, str]
+) -> None:
+    (authority / "both.pem").write_text("".join((authority / f"server.{kind}").read_text() for kind in ("key", "pem")))
+    cert, key = (str(authority / name) if name else "" for name in files)
+
+    answer = Client(LIMITS, tls=Tls(str(authority / "ca.pem"), cert, key)).request("GET", f"{strict.url}/x")
+
+    assert b"secret" == answer.body
+
+
+def test_without_a_certificate_such_a_server_is_unavailable(strict: Peer, authority: Path) -> None:
+    fault = asked(Client(LIMITS, tls=Tls(str(authority / "ca.pem"))), strict)
+
+    assert isinstance(fault, Unavailable)
+    assert "client_cert" in str(fault)
+
+
+@pytest.mark.parametrize("broken", ["missing.pem", "ca.key"])
+def test_a_certificate_of_ours_that_cannot_be_used_is_named(strict: Peer, authority: Path, broken: str) -> None:
+    tls = Tls(str(authority / "ca.pem"), str(authority / broken), str(authority / "server.key"))
+
+    fault = asked(Client(LIMITS, tls=tls), strict)
+
+    assert isinstance(fault, (SettingsError, Unavailable))
+    assert "client_cert" in str(fault)
+
+
+@pytest.mark.parametrize("section", ["cfn", "heat", "request", "zaqar"])
+def test_each_source_may_have_certificates_of_its_own_and_else_those_of_all(tmp_path: Path, section: str) -> None:
+    ca = "ca_certificate" if section == "cfn" else "ca_file"
+    flags = {f"{section}.{ca}": "/own/ca", "client_cert": "/all/cert", f"{section}.client_key": "/own/key"}
+
+    settings = Given(tmp_path, flags).settings()
+
+    assert Tls("/own/ca", "/all/cert", "/own/key") == transport.tls(settings, section)
+    assert Tls("", "/all/cert", "") == transport.tls(settings, "")
 
 
 def test_a_plain_server_on_an_https_address_is_unavailable(peer: Peer, client: Client) -> None:
@@ -336,3 +390,35 @@ def test_a_named_proxy_is_used(peer: Peer) -> None:
     client = Client(LIMITS, proxy=peer.url)
 
     assert b"through" == client.request("GET", "http://heat.example:8000/v1").body
+
+
+@pytest.mark.parametrize(("exempt", "asked_directly"), [("", False), ("heat.example", True)])
+def test_the_proxy_of_the_environment_is_used_but_for_whom_it_exempts(
+    peer: Peer, client: Client, monkeypatch: pytest.MonkeyPatch, exempt: str, asked_directly: bool
+) -> None:
+    peer.answers["http://heat.example:1/v1"] = Reply(200, b"through")
+    monkeypatch.setenv("http_proxy", peer.url)
+    monkeypatch.setenv("no_proxy", exempt)
+
+    if asked_directly:
+        with pytest.raises(Unavailable):
+            client.request("GET", "http://heat.example:1/v1")
+        assert [] == peer.requests
+    else:
+        assert b"through" == client.request("GET", "http://heat.example:1/v1").body
+
+
+def test_a_server_is_found_by_its_ipv6_address(client: Client) -> None:
+    try:
+        peer = Peer(host="::1")
+    except OSError:
+        require(False, "needs IPv6 on loopback")
+        raise
+    peer.answers["/x"] = [Reply(302, b"", {"Location": f"{peer.url}/y"})]
+    peer.answers["/y"] = Reply(200, b"six")
+
+    answer = client.request("GET", f"{peer.url}/x")
+
+    peer.close()
+    assert b"six" == answer.body
+    assert f"[::1]:{peer.port}" == peer.requests[0].headers["host"]

@@ -42,6 +42,7 @@ from hypothesis.errors import NoSuchExample
 from agent import log, model, parse
 from agent.engine import Engine
 from agent.errors import Refused, Unavailable
+from agent.metadata import Connection
 from agent.model import Deployment, Json, JsonMap, Outcome
 from agent.plan import Run, Signal, plan, unique, withdrawn
 from agent.runner import Running
@@ -459,7 +460,8 @@ class Driven(Engine):
         flags = {"collectors": SOURCE, "kill_grace": "0", "max_parallel": "9"}
         super().__init__(Given(root, flags), can_hold=False, clock=world.clock, jitter=lambda _low, high: high)
         self.journal = world.journal  # type: ignore[assignment]
-        self.metadata.client = Wire(world)  # type: ignore[assignment]
+        known = Connection(Wire(world), self.metadata.connection("").tokens)  # type: ignore[arg-type]
+        self.metadata.connection = lambda _section: known  # type: ignore[method-assign]
         self.open()
 
     @property
