@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from agent import jsontext, log, model, state
 from agent.errors import MetadataError, StateError
-from agent.model import Json
+from agent.model import Document, Json
 
 LIST = "os_config_files"
 LISTING = ("cfn", "heat", "request", "zaqar")
@@ -87,6 +87,20 @@ def taken_apart(source: str, content: Json, keys: Iterable[str]) -> tuple[Item, 
                 continue
             items.append(foreign(str(name), element["config"]))
     return tuple(items)
+
+
+def of_documents(documents: Iterable[Document], keys: Iterable[str]) -> tuple[Item, ...]:
+    """What the agent's documents come to as files, in their order."""
+    listing = tuple(keys)
+    return latest(
+        item
+        for document in documents
+        for item in (
+            (foreign(document.name, document.content),)
+            if document.source == "local"
+            else taken_apart(document.source, document.content, listing)
+        )
+    )
 
 
 def latest(items: Iterable[Item]) -> tuple[Item, ...]:

@@ -156,6 +156,8 @@ def _wait(
                 blind.append(key)
             if running.trouble >= 0:
                 selector.register(running.trouble, selectors.EVENT_READ, ("stuck", key))
+        for fd in engine.refresh.descriptors():
+            selector.register(fd, selectors.EVENT_READ, ("refreshed", ""))
         if subscription and subscription.fileno() >= 0:
             selector.register(subscription, selectors.EVENT_READ, ("pushed", "zaqar"))
         left = max(until - time.time(), 0.0)
@@ -170,6 +172,8 @@ def _wait(
             _stuck(engine, key, fatal=stuck_is_fatal)
     for key in ended:
         engine.ended(key)
+    if ("refreshed", "") in happened:
+        engine.refreshed()
     return bool(subscription and ("pushed", "zaqar") in happened and subscription.take(time.time()))
 
 

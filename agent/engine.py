@@ -21,6 +21,7 @@ from agent.journal import Journal
 from agent.metadata import Answer, Metadata, places
 from agent.model import Deployment, Entry
 from agent.plan import Hold, Run, Signal, plan, withdrawn
+from agent.refresh import Refresh
 from agent.runner import Running
 from agent.settings import Given, Settings
 
@@ -43,6 +44,7 @@ class Engine:
         self.metadata = Metadata(given, clock)
         self.can_hold = can_hold
         self.journal = Journal(places(self.settings), clock)
+        self.refresh = Refresh(places(self.settings), clock, stays=can_hold)
         self.running: dict[str, Running] = {}
         self.failed: set[str] = set()
         self.holding: dict[str, float] = {}
@@ -80,14 +82,26 @@ class Engine:
         self._withdraw(deployments, fresh)
         self._settle_reboots()
         self._forget()
+        self.refresh.look(self.settings, self.metadata.standing(), self._listed)
+        self._dispatch(fresh)
+        return answers
+
+    def refreshed(self) -> None:
+        """The process that runs the phases has something to say, or has ended."""
+        self.refresh.hear()
+        self.refresh.look(self.settings, self.metadata.standing(), self._listed)
+        self._dispatch(fresh=())
+
+    def _dispatch(self, fresh: Collection[str]) -> None:
         self._queue.clear()
         for step in plan(
-            deployments,
-            {d.key: self.journal.entry(d.key) for d in deployments},
+            self._listed.values(),
+            {key: self.journal.entry(key) for key in self._listed},
             has_hook=lambda group: hooks.find(group, self.settings, os.environ) is not None,
             now=self._clock(),
             grace_s=self.settings.hook_grace if self.can_hold else 0.0,
             fresh=fresh,
+            phases=self.refresh.phases,
         ):
             match step:
                 case Signal(deployment):
@@ -96,12 +110,11 @@ class Engine:
                     self.holding.pop(deployment.key, None)
                     self._queue.append(deployment)
                 case Hold(deployment, until):
-                    self._hold(deployment, until)
+                    self._hold(deployment, until, for_phases=step.for_phases)
         self.advance()
-        return answers
 
     def advance(self) -> None:
-        """Start what waits in the queue while there is room, then record what endpoints took.
+        """Start what waits in the queue while there is room, then record what endpoints took; then the phases' turn.
 
         In this order, because a durable write takes as long as a short hook. A crash between the two costs a repeated
         signal, as a crash right after the endpoint's answer does: the document is looked at first, and Heat ignores it.
@@ -114,6 +127,10 @@ class Engine:
                 self.journal.settle(key, model.SIGNALLED)
         if self._rebooting:
             self._reboot()
+        elif not (self.running or self._queue) and self.refresh.waiting:
+            self.refresh.go_on()
+        elif not (self.running or self._queue):
+            self.refresh.start_if_due()
 
     def _start(self) -> None:
         while self._queue and not self._rebooting and len(self.running) < max(self.settings.max_parallel, 1):
@@ -172,17 +189,23 @@ class Engine:
         for running in self.running.values():
             running.leave()
         self.running.clear()
+        self.refresh.leave()
 
     def next_due(self) -> float:
         """When something is to be done that no source and no runner will tell us of; infinity when nothing is."""
         times = [self.holding[key] for key in self.holding if key in self._listed]
         if self._reboot_asked_at is not None and self.settings.reboot_command:
             times.append(self._reboot_asked_at + REBOOT_WITHIN_S)
+        if not (self.running or self._rebooting):
+            times.append(self.refresh.next_due())
         return min([*times, *(entry.next_try_at for entry in self.unsent())], default=float("inf"))
 
     @property
     def idle(self) -> bool:
-        return not (self.running or (self._queue and not self._rebooting))
+        """Whether nothing is under way that will tell us of its end."""
+        if self.running or self.refresh.working:
+            return False
+        return bool(self._rebooting) or not (self._queue or self.refresh.waiting)
 
     def unsent(self) -> tuple[Entry, ...]:
         """Outcomes that wait for their endpoint and are still wanted."""
@@ -193,12 +216,14 @@ class Engine:
         """Whether there were deployments, and each one is done, was taken by its endpoint and did not fail."""
         done = (model.SIGNALLED, model.FOREIGN)
         taken = all(self.journal.entry(key).progress in done for key in self._listed)
-        return self.idle and taken and bool(self._listed) and not self.failed and not self.metadata.faults
+        undone = self.failed or self.metadata.faults or not self.refresh.phases.settled
+        return self.idle and taken and bool(self._listed) and not undone
 
     def exit_status(self) -> int:
         if self.failed:
             return 1
-        return 2 if self.metadata.faults or self.unsent() or self._rebooting else 0
+        degraded = self.metadata.faults or self.unsent() or self._rebooting or not self.refresh.phases.settled
+        return 2 if degraded else 0
 
     # --------------------------------------------------------------------------------- dispatch and record
 
@@ -272,7 +297,7 @@ class Engine:
             if command and self._clock() >= self._reboot_asked_at + REBOOT_WITHIN_S:
                 self._fail_reboots(f"{command[0]} did not reboot this machine within {REBOOT_WITHIN_S:.0f} s")
             return
-        if self.running:
+        if self.running or self.refresh.working:
             return
         self._reboot_asked_at = self._clock()
         if not command:
@@ -321,9 +346,11 @@ class Engine:
         self._cancelled.discard(entry.key)
         log.warning("outcome superseded, not sent", deployment=entry.id)
 
-    def _hold(self, deployment: Deployment, until: float) -> None:
+    def _hold(self, deployment: Deployment, until: float, *, for_phases: bool) -> None:
         self.journal.received(deployment)
-        if deployment.key not in self.holding:
+        if deployment.key not in self.holding and for_phases:
+            log.info("waits for the phases", deployment=deployment.id)
+        elif deployment.key not in self.holding:
             reason = hooks.missing(deployment.group, self.settings, os.environ)
             log.warning("held", deployment=deployment.id, seconds=round(until - self._clock()), reason=reason)
         self.holding[deployment.key] = until

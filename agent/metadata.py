@@ -152,7 +152,7 @@ class Metadata:
 
     def _overlay(self) -> bool:
         """Let the metadata's own section configure the collectors; True when that changed anything."""
-        section = merge.merge(d for documents in self._in_order() for d in documents).get(OVERLAY)
+        section = merge.merge(self.standing()).get(OVERLAY)
         try:
             settings = self.given.settings(section if isinstance(section, dict) else {})
         except SettingsError as exc:
@@ -162,9 +162,10 @@ class Metadata:
         self.settings = settings
         return changed
 
-    def _in_order(self) -> list[tuple[Document, ...]]:
+    def standing(self) -> tuple[Document, ...]:
+        """The last good documents, in the order of the sources."""
         order = dict.fromkeys((*self._given_collectors(), *self.settings.collectors))
-        return [self.documents[name] for name in order if name in self.documents]
+        return tuple(document for name in order for document in self.documents.get(name, ()))
 
     def deployments(self) -> tuple[Deployment, ...]:
         """What the last good documents list, in the order of the sources, each id once."""

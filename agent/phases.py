@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -26,6 +26,10 @@ NAMES = "^[0-9A-Za-z_-]+$"
 FOREVER = float("inf")
 ERROR_TIME_S = 60.0
 """How long error.d may run although the time is over."""
+
+LOCK_FILE = "/var/run/os-refresh-config.lock"
+CONFIGURE, TEMPLATES, DISPATCH = "configure", "20-os-apply-config", "55-heat-config"
+"""The phase that the agent's own steps belong to, and the scripts whose place they take."""
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -73,6 +77,7 @@ class Parts:
     status: int = 0
     ran: tuple[Ran, ...] = ()
     timed_out: bool = False
+    paused_s: float = 0.0
 
     @property
     def failed_script(self) -> str:
@@ -86,6 +91,12 @@ class Surroundings:
     environ: Mapping[str, str]
     cwd: Path | None = None
     umask: int = -1
+
+
+BuiltIn: TypeAlias = Callable[[Surroundings, float], tuple[process.Ended, float]]
+"""A step of the agent's own among the scripts: gets what they get and the deadline (of time.monotonic()), tells how it
+ended and for how many seconds of it the deadline is to stand still."""
+NO_STEPS: Mapping[str, BuiltIn] = {}
 
 
 # ------------------------------------------------------------------------------------------ one directory
@@ -102,25 +113,50 @@ def scripts(directory: str, pattern: str = NAMES) -> tuple[str, ...]:
         for name in os.listdir(directory)
         if "\n" not in name and fits.search(name) and _is_script(os.path.join(directory, name))  # noqa: PTH118
     ]
-    return tuple(sorted(found, key=lambda name: (_number(name), os.fsencode(name))))
+    return in_order(found)
 
 
-def run_parts(directory: str, environ: Mapping[str, str], say: Say, *, deadline: float = FOREVER) -> Parts:
-    """Run the scripts of `directory` until one fails; `say` hears what dib-run-parts always told."""
-    names = scripts(directory, environ.get("RUN_PARTS_REGEX") or NAMES)
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of scripts by the number they begin with, then by name."""
+    return tuple(sorted(names, key=lambda name: (_number(name), os.fsencode(name))))
+
+
+def run_parts(
+    directory: str,
+    environ: Mapping[str, str],
+    say: Say,
+    *,
+    deadline: float = FOREVER,
+    built_in: Mapping[str, BuiltIn] = NO_STEPS,
+) -> Parts:
+    """Run the scripts of `directory` until one fails; `say` hears what dib-run-parts always told.
+
+    A step of `built_in` has its place among them by its name, and that of a script of the same name.
+    """
+    present = scripts(directory, environ.get("RUN_PARTS_REGEX") or NAMES) if Path(directory).is_dir() else ()
+    for name in built_in.keys() & set(present):
+        say(f"Leaving out {directory}/{name}: the agent does its work itself")
+    names = in_order({*present, *built_in})
     found = surroundings(directory, _usable(environ), say, deadline)
     if isinstance(found, process.Ended):
         return Parts(directory, found.status or 1, (), found.timed_out)
     ran: list[Ran] = []
+    paused_s = 0.0
     for name in names:
         say(f"Running {directory}/{name}")
         began = time.monotonic()
-        ended = _run(f"{directory}/{name}", found, say, deadline)
+        step = built_in.get(name)
+        ended, stood_s = (
+            step(found, deadline + paused_s)
+            if step
+            else (_run(f"{directory}/{name}", found, say, deadline + paused_s), 0.0)
+        )
+        paused_s += stood_s
         ran.append(Ran(name, ended.status, time.monotonic() - began))
         if ended.status or ended.timed_out:
-            return Parts(directory, ended.status or 1, tuple(ran), ended.timed_out)
+            return Parts(directory, ended.status or 1, tuple(ran), ended.timed_out, paused_s)
         say(f"{name} completed")
-    return Parts(directory, 0, tuple(ran))
+    return Parts(directory, 0, tuple(ran), paused_s=paused_s)
 
 
 def profile(parts: Parts) -> tuple[str, ...]:
@@ -239,22 +275,33 @@ class Refreshed:
 Tell: TypeAlias = Callable[[str, str], None]
 
 
-def refresh(base: str, environ: Mapping[str, str], say: Say, tell: Tell, *, timeout_s: float = FOREVER) -> Refreshed:
+def refresh(
+    base: str,
+    environ: Mapping[str, str],
+    say: Say,
+    tell: Tell,
+    *,
+    timeout_s: float = FOREVER,
+    built_in: Mapping[str, BuiltIn] = NO_STEPS,
+) -> Refreshed:
     """Run the phases below `base` until a script fails, then its error handlers; the time limit covers all.
 
-    `tell` gets a level (DEBUG, INFO, ERROR) and a text for each event.
+    `tell` gets a level (DEBUG, INFO, ERROR) and a text for each event. Steps of `built_in` are in the phase configure,
+    whether or not it has a directory.
     """
     deadline = time.monotonic() + timeout_s
     done: list[Parts] = []
     for phase in PHASES:
         directory = f"{base.rstrip('/') or '/'}/{phase}.d" if base else f"{phase}.d"
+        steps = built_in if phase == CONFIGURE else NO_STEPS
         tell("DEBUG", f"Checking {directory}")
-        if not Path(directory).exists():
+        if not steps and not Path(directory).exists():
             tell("DEBUG", f"No dir for phase {phase}")
             continue
         tell("INFO", f"Starting phase {phase}")
-        parts = _phase(directory, environ, say, deadline)
+        parts = _phase(directory, environ, say, deadline, steps)
         done.append(parts)
+        deadline += parts.paused_s
         if not parts.status:
             tell("INFO", f"Completed phase {phase}")
             continue
@@ -269,12 +316,18 @@ def refresh(base: str, environ: Mapping[str, str], say: Say, tell: Tell, *, time
     return Refreshed(tuple(done))
 
 
-def _phase(directory: str, environ: Mapping[str, str], say: Say, deadline: float) -> Parts:
-    if not Path(directory).is_dir():
+def _phase(
+    directory: str,
+    environ: Mapping[str, str],
+    say: Say,
+    deadline: float,
+    built_in: Mapping[str, BuiltIn] = NO_STEPS,
+) -> Parts:
+    if not Path(directory).is_dir() and not (built_in and not Path(directory).exists()):
         say(f"Scripts directory [{directory}] must exist and be a directory")
         return Parts(directory, 1)
     try:
-        parts = run_parts(directory, environ, say, deadline=deadline)
+        parts = run_parts(directory, environ, say, deadline=deadline, built_in=built_in)
     except (ApplyError, OSError) as exc:
         say(f"Cannot run the scripts of {directory}: {exc}")
         return Parts(directory, 1)

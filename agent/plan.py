@@ -1,12 +1,13 @@
 """What is to be done: deployments and what the journal knows of them become steps. Pure.
 
-Each deployment gets one step or none. Outcomes that wait come first; runs keep Heat's order.
+Each deployment gets one step or none. Outcomes that wait come first; runs keep Heat's order. Where the guest has
+phases, they come first for each change of the metadata, and whom they do not let through is held.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from agent import model
@@ -29,13 +30,60 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Wait for the hook of a group that may still arrive, until `until` (seconds since the epoch)."""
+    """Wait until `until` (seconds since the epoch, infinity when what is waited for tells): for the phases, or for the
+    hook of a group that may still arrive.
+    """
 
     deployment: Deployment
     until: float
+    for_phases: bool = False
 
 
 Step: TypeAlias = Run | Signal | Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Where the phases of this guest stand. Times are seconds since the epoch, 0 for never.
+
+    `wanted`, `succeeded` and `failed` are digests of metadata: at hand ("" when the guest has no phases), of the last
+    success, of the last failure since this agent began. `admitted` are the keys that a run lets through just now.
+    """
+
+    wanted: str = ""
+    succeeded: str = ""
+    running: bool = False
+    admitted: frozenset[str] = frozenset()
+    failed: str = ""
+    failed_run_at: float = 0.0
+    failing_since: float = 0.0
+    retry_at: float = 0.0
+    patience_s: float = 0.0
+    reason: str = ""
+
+    @property
+    def settled(self) -> bool:
+        return not self.running and self.wanted in ("", self.succeeded)
+
+    def admit(self, key: str) -> bool:
+        """Whether a deployment may begin: scripts and hooks take turns."""
+        return self.settled or key in self.admitted
+
+    def bound(self, received_at: float) -> float:
+        """How long a deployment waits for phases that fail; infinity before a run failed that began after it came."""
+        if not self.failing_since or self.failed_run_at < received_at:
+            return float("inf")
+        return max(self.failing_since, received_at) + self.patience_s
+
+
+NO_PHASES = Phases()
+
+
+def phases_due(phases: Phases, now: float) -> bool:
+    """Whether the phases are to be run: the metadata is not that of the last success, and no retry is to be awaited."""
+    if phases.running or phases.settled:
+        return False
+    return phases.failed != phases.wanted or now >= phases.retry_at
 
 
 def plan(
@@ -46,6 +94,7 @@ def plan(
     now: float,
     grace_s: float = 0.0,
     fresh: Collection[str] | None = None,
+    phases: Phases = NO_PHASES,
 ) -> tuple[Step, ...]:
     """The steps that are due at `now`.
 
@@ -65,7 +114,10 @@ def plan(
             if entry.next_try_at <= now and (fresh is None or deployment.source in fresh):
                 signals.append(Signal(deployment))
         elif entry.progress in (model.UNKNOWN, model.RECEIVED):
-            others.append(_run_or_hold(deployment, entry, has_hook, now, grace_s))
+            if phases.admit(deployment.key):
+                others.append(_run_or_hold(deployment, entry, has_hook, now, grace_s))
+            else:
+                others.append(_wait_for_phases(deployment, entry, phases, now))
     return (*signals, *others)
 
 
@@ -76,6 +128,17 @@ def _run_or_hold(
         return Run(deployment)
     until = (entry.received_at or now) + grace_s
     return Hold(deployment, until) if now < until else Run(deployment)
+
+
+def _wait_for_phases(deployment: Deployment, entry: Entry, phases: Phases, now: float) -> Step:
+    until = phases.bound(entry.received_at or now)
+    if now < until:
+        return Hold(deployment, until, for_phases=True)
+    fault = (
+        deployment.fault
+        or f"the phases of this guest fail, and no deployment begins before they succeed: {phases.reason}"
+    )
+    return Run(replace(deployment, fault=fault))
 
 
 def withdrawn(

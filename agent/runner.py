@@ -244,14 +244,8 @@ def _main(
 ) -> NoReturn:
     status = 70
     try:
-        signal.set_wakeup_fd(-1)
-        os.setsid()
-        process.only_descriptors(lock.fileno(), tell)
+        detach(lock.fileno(), tell)
         live = LiveLog(settings.path(settings.log_dir) / f"{deployment.key}.log", settings.output_limit)
-        # not SIGPIPE: an agent that is gone hears no complaint, and the outcome must outlive that
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, _interrupt)
         lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})
         try:
             outcome = answer(deployment, settings, os.environ, live.write, told=told)
@@ -267,6 +261,17 @@ def _main(
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
+
+
+def detach(*kept: int) -> None:
+    """In a forked child: a session and signals of its own (SIGTERM raises Interrupted), no descriptor but `kept`."""
+    signal.set_wakeup_fd(-1)
+    os.setsid()
+    process.only_descriptors(*kept)
+    # not SIGPIPE: an agent that is gone hears no complaint, and the outcome must outlive that
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _interrupt)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -62,6 +62,21 @@ class Settings:
     working_dir: str = _setting("/var/lib/heat-config", "working_dir", "parent of the hooks' working directories")
     outputs_dir: str = _setting("/var/run/heat-config", "outputs_dir", "parent of the hooks' output directories")
 
+    phases_dir: str = _setting(
+        "/usr/libexec/os-refresh-config", "phases_dir", "the phases: pre-configure.d, configure.d and so on"
+    )
+    phases_timeout: float = _setting(4 * 3600.0, "phases_timeout", "longest run of the phases, without deployments")
+    phases_patience: float = _setting(
+        900.0, "phases_patience", "how long deployments wait for phases that fail; then they fail with the reason"
+    )
+    templates_dir: str = _setting(
+        "/usr/libexec/os-apply-config/templates", "templates_dir", "root of the templates that the phases apply"
+    )
+    template_timeout: float = _setting(300.0, "template_timeout", "longest run of one executable template")
+    cachedir: str = _setting(
+        "/var/lib/os-collect-config", "cachedir", "where the scripts of the phases find the metadata"
+    )
+
     hook_timeout: float = _setting(4 * 3600.0, "hook_timeout", "longest run of a hook; option timeout wins")
     hook_grace: float = _setting(60.0, "hook_grace", "how long the daemon waits for a missing hook to be installed")
     kill_grace: float = _setting(10.0, "kill_grace", "time between SIGTERM and SIGKILL on timeout and cancel")

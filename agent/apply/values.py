@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from agent import jsontext, merge
+from agent import cache, jsontext, merge
 from agent.errors import ApplyError, MetadataError
-from agent.model import Json, JsonMap
+from agent.model import Document, Json, JsonMap
 
 FALLBACK = (
     "/var/cache/heat-cfntools/last_metadata",
@@ -52,6 +52,20 @@ def read(paths: Iterable[str]) -> JsonMap:
         if isinstance(content, dict):
             merged = merge.merge_maps(merged, content)
     return merged
+
+
+def of_documents(documents: Iterable[Document], keys: Iterable[str], root: Path) -> JsonMap:
+    """What `read` finds in the files that the phases make of these documents, above the fallback files of the guest."""
+    merged = read(fallback(root))
+    for item in cache.of_documents(documents, keys):
+        if isinstance(item.content, dict):
+            merged = merge.merge_maps(merged, item.content)
+    return merged
+
+
+def fallback(root: Path) -> tuple[str, ...]:
+    """Files that are read below all other metadata."""
+    return tuple(str(root / name.lstrip("/")) for name in FALLBACK)
 
 
 def listed(path: str) -> list[str]:

@@ -13,14 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from agent import __version__
+from agent import __version__, layout
 from agent.apply import place, values
 from agent.errors import AgentError
 from agent.model import JsonMap
 from agent.process import Interrupted
 
-TEMPLATES = "/usr/libexec/os-apply-config/templates"
-OLD_TEMPLATES = ("/opt/stack/os-apply-config/templates", "/opt/stack/os-config-applier/templates")
 LOG_FILE = Path("/var/log/os-apply-config.log")
 LOG_LIMIT = 1 << 20
 
@@ -127,7 +125,7 @@ def _told(change: place.Change) -> str:
 
 
 def _parse(name: str, argv: list[str], environ: Mapping[str, str]) -> argparse.Namespace:
-    templates, warning = _default_templates(environ)
+    templates, old = layout.templates(environ)
     parser = argparse.ArgumentParser(
         prog=name, description="Renders templates with the metadata, prints one value of it, or tells what differs."
     )
@@ -165,20 +163,10 @@ def _parse(name: str, argv: list[str], environ: Mapping[str, str]) -> argparse.N
     flag("--diff", action="store_true", help="write nothing; print what would change")
     flag("--json", action="store_true", help="print what became of each path as JSON")
     arguments = parser.parse_args(argv)
-    if warning and arguments.templates == templates:
-        _say("WARNING", warning)
+    if old and arguments.templates == templates:
+        advice = f"The recommended location for template files is {layout.TEMPLATES}"
+        _say("WARNING", f"Template directory {old} is deprecated.  {advice}")
     return arguments
-
-
-def _default_templates(environ: Mapping[str, str]) -> tuple[str, str]:
-    """The root of the templates where none is named, and a word of warning about an old one."""
-    named = environ.get("OS_CONFIG_APPLIER_TEMPLATES")
-    if named is not None:
-        return named, ""
-    old = next((path for path in OLD_TEMPLATES if Path(path).is_dir()), None)
-    if old is None or Path(TEMPLATES).is_dir():
-        return TEMPLATES, ""
-    return old, (f"Template directory {old} is deprecated.  The recommended location for template files is {TEMPLATES}")
 
 
 # ---------------------------------------------------------------------------------------------------- log

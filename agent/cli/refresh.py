@@ -12,13 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from agent import phases
+from agent import layout, phases
 from agent.errors import ApplyError, Busy
 from agent.process import Interrupted
 
-BASE = "/usr/libexec/os-refresh-config"
-OLD_BASE = "/opt/stack/os-config-refresh"
-LOCK_FILE = "/var/run/os-refresh-config.lock"
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
 USAGE = """\
@@ -57,9 +54,9 @@ def os_refresh_config(argv: list[str], environ: Mapping[str, str]) -> int:
         if LEVELS[level] >= threshold:
             _line(f"[{_now()}] (os-refresh-config) [{level}] {text}\n")
 
-    base, warning = _base(environ)
-    if warning:
-        tell("WARNING", warning)
+    base, old = layout.phases(environ)
+    if old:
+        tell("WARNING", f"Base directory {old} is deprecated. The recommended base directory is {layout.PHASES}")
     if arguments.print_base:
         print(base)
         return 0
@@ -90,19 +87,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--print-base", action="store_true", help="print the base directory and exit")
     parser.add_argument("--print-phases", action="store_true", help="print the phases (tab separated) and exit")
     parser.add_argument("--log-level", default="INFO", choices=["ERROR", "WARN", "CRITICAL", "INFO", "DEBUG"])
-    parser.add_argument("--lockfile", default=LOCK_FILE, help="one run at a time (default: %(default)s)")
+    parser.add_argument("--lockfile", default=phases.LOCK_FILE, help="one run at a time (default: %(default)s)")
     parser.add_argument("--timeout", type=int, metavar="SECONDS", help="end the run, and all it started, after this")
     return parser.parse_args(argv)
-
-
-def _base(environ: Mapping[str, str]) -> tuple[str, str]:
-    """The directory of the phases, and a word of warning about the old one."""
-    named = environ.get("OS_REFRESH_CONFIG_BASE_DIR")
-    if named is not None:
-        return named, ""
-    if Path(BASE).is_dir() or not Path(OLD_BASE).is_dir():
-        return BASE, ""
-    return OLD_BASE, f"Base directory {OLD_BASE} is deprecated. The recommended base directory is {BASE}"
 
 
 def _now() -> str:

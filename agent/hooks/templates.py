@@ -1,7 +1,7 @@
 """Groups `os-apply-config` and `Heat::Ungrouped`: the deployment is part of the metadata, and applying that answers it.
 
-The guest's templates are rendered from all documents at hand and placed, all or nothing, which the old tools did beside
-their hooks (os-refresh-config's 20-os-apply-config) and answered in a script of tripleo-image-elements.
+The guest's templates are rendered from all documents at hand and placed, all or nothing. The phases did so before, so
+that hardly anything changes here; the old tools answered in a script of tripleo-image-elements.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from agent.errors import ApplyError
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
-VARIABLE = "OS_CONFIG_APPLIER_TEMPLATES"
 REFUSES_USER = "it places the guest's templates from metadata that root alone may read"
-TREE = "/usr/libexec/os-apply-config/templates"
 
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:
-    tree = place.path(VARIABLE, TREE)
     try:
         metadata = place.metadata()
-        wanted = templates.placements(tree, place.root, metadata, place.environ, timeout_s=place.timeout_s)
+        wanted = templates.placements(place.templates, place.root, metadata, place.environ, timeout_s=place.timeout_s)
         changes = install.install(wanted)
     except ApplyError as exc:
         return Outcome(model.STATUS_DATA, "", f"templates for '{deployment.name}' were not applied: {exc}\n")
-    return Outcome(0, report.table(changes) or f"no templates in {tree}: nothing to apply\n")
+    return Outcome(0, report.table(changes) or f"no templates in {place.templates}: nothing to apply\n")

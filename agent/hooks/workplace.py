@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from agent import documents, merge, model, process
+from agent import documents, layout, model, process
 from agent.hooks.user import User
 from agent.model import Deployment, Json, JsonMap, Outcome, Output
 from agent.process import Finished
@@ -43,6 +43,7 @@ class Workplace:
     limits: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, str] = field(default_factory=dict)
     metadata: Callable[[], JsonMap] = field(default=dict, repr=False)
+    templates: Path = Path(layout.TEMPLATES)
 
     def path(self, variable: str, otherwise: str) -> Path:
         """The path that an environment variable names, taken as it is, else `otherwise` below the root."""
@@ -70,6 +71,7 @@ def workplace(
         grace_s=settings.kill_grace,
         keep=settings.signal_limit,
         metadata=partial(_metadata, settings),
+        templates=Path(layout.templates(environ, settings.root, settings.templates_dir)[0]),
         environ=environ,
         log=log,
         root=settings.path("/"),
@@ -188,10 +190,13 @@ def output_file(place: Workplace, deployment: Deployment, output: Output) -> Pat
 
 
 def _metadata(settings: Settings) -> JsonMap:
-    """The merge of the last good documents, in the order of the collectors, which what cloud-init left comes before."""
+    """What templates are rendered with: the last good documents, what cloud-init left below the collectors' own."""
+    from agent.apply import values  # noqa: PLC0415 - for those who ask
+
     kept = documents.kept(Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir)))
     order = {name: number for number, name in enumerate(settings.collectors)}
-    return merge.merge(sorted(kept, key=lambda document: order.get(document.source, -1)))
+    in_order = sorted(kept, key=lambda document: order.get(document.source, -1))
+    return values.of_documents(in_order, settings.deployment_key, settings.root)
 
 
 def _directory(named: str | None, otherwise: Path) -> Path:

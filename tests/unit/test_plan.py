@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent import model
 from agent.model import Deployment, Entry
-from agent.plan import Hold, Run, Signal, Step, plan, unique, withdrawn
+from agent.plan import NO_PHASES, Hold, Phases, Run, Signal, Step, phases_due, plan, unique, withdrawn
 from tests.unit.values import deployment, entry
 
 PROGRESS = (
@@ -29,8 +29,10 @@ def steps(
     hooks: tuple[str, ...] = ("script",),
     grace_s: float = 0.0,
     fresh: set[str] | None = None,
+    phases: Phases = NO_PHASES,
 ) -> tuple[Step, ...]:
-    return plan(deployments, journal or {}, has_hook=hooks.__contains__, now=NOW, grace_s=grace_s, fresh=fresh)
+    known = journal or {}
+    return plan(deployments, known, has_hook=hooks.__contains__, now=NOW, grace_s=grace_s, fresh=fresh, phases=phases)
 
 
 def test_a_deployment_never_seen_is_run() -> None:
@@ -207,3 +209,67 @@ def test_nothing_that_is_listed_is_withdrawn(
 
     listed = {found.key for found in deployments}
     assert all(known.key not in listed and known.source in fresh for known in gone)
+
+
+# --------------------------------------------------------------------------------------------------- phases
+
+NEW = Phases(wanted="new", succeeded="old")
+
+
+def test_phases_are_due_for_metadata_that_they_did_not_succeed_for() -> None:
+    assert phases_due(NEW, NOW)
+    assert not phases_due(Phases(wanted="new", succeeded="new"), NOW)
+    assert not phases_due(Phases(wanted="", succeeded="old"), NOW)
+    assert not phases_due(replace(NEW, running=True), NOW)
+
+
+def test_phases_that_failed_are_due_after_a_pause_or_at_once_for_other_metadata() -> None:
+    failed = replace(NEW, failed="new", retry_at=NOW + 1)
+
+    assert not phases_due(failed, NOW)
+    assert phases_due(failed, NOW + 1)
+    assert phases_due(replace(failed, wanted="newer"), NOW)
+
+
+def test_a_deployment_waits_for_the_phases_without_a_date_while_none_have_failed() -> None:
+    new = deployment("d1")
+
+    assert (Hold(new, float("inf"), for_phases=True),) == steps([new], phases=NEW)
+    assert (Run(new),) == steps([new], phases=replace(NEW, succeeded="new"))
+
+
+def test_a_run_lets_those_through_that_its_metadata_listed() -> None:
+    old, new = deployment("d1"), deployment("d2")
+    open_ = replace(NEW, running=True, admitted=frozenset({"d1"}))
+
+    assert (Run(old), Hold(new, float("inf"), for_phases=True)) == steps([old, new], phases=open_)
+
+
+@pytest.mark.parametrize(
+    ("failing_since", "received_at", "until"), [(NOW - 50, NOW - 20, NOW + 80), (NOW - 20, NOW - 50, NOW + 80)]
+)
+def test_patience_begins_when_both_the_failures_and_the_deployment_are_there(
+    failing_since: float, received_at: float, until: float
+) -> None:
+    failing = replace(NEW, failing_since=failing_since, failed_run_at=NOW - 10, patience_s=100.0)
+
+    [held] = steps([deployment("d1")], {"d1": entry("d1", model.RECEIVED, received_at=received_at)}, phases=failing)
+
+    assert Hold(deployment("d1"), until, for_phases=True) == held
+
+
+def test_after_that_it_is_failed_with_the_reason_and_not_before_a_run_failed_that_knew_it() -> None:
+    failing = replace(NEW, failing_since=NOW - 500, failed_run_at=NOW - 200, patience_s=100.0, reason="10-x ended")
+    journal = {key: entry(key, model.RECEIVED, received_at=at) for key, at in (("d1", NOW - 300), ("d2", NOW - 150))}
+
+    given_up, waiting = steps([deployment("d1"), deployment("d2")], journal, phases=failing)
+
+    assert isinstance(given_up, Run)
+    assert "10-x ended" in given_up.deployment.fault
+    assert Hold(deployment("d2"), float("inf"), for_phases=True) == waiting
+
+
+def test_outcomes_are_sent_whatever_the_phases_do() -> None:
+    done = deployment("d1")
+
+    assert (Signal(done),) == steps([done], {"d1": entry("d1", model.FINISHED)}, phases=NEW)
