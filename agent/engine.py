@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from agent import hooks, log, model, parse, progress, runner, signaller
+from agent import cleaning, hooks, log, model, parse, progress, runner, signaller
+from agent.cleaning import Cleaning
 from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
 from agent.journal import Journal
 from agent.metadata import Answer, Metadata, places
@@ -55,6 +56,7 @@ class Engine:
         self._rebooting: tuple[str, ...] = ()
         self._reboot_asked_at: float | None = None
         self._noted: frozenset[str] | None = None
+        self._cleaning = Cleaning(clock)
         self._clock = clock
         self._jitter = jitter
 
@@ -82,6 +84,7 @@ class Engine:
         self._withdraw(deployments, fresh)
         self._settle_reboots()
         self._forget()
+        self._cleaning.look(self.journal.entries().values() if self.metadata.complete else (), self._listed)
         self.refresh.look(self.settings, self.metadata.standing(), self._listed)
         self._dispatch(fresh)
         return answers
@@ -120,6 +123,7 @@ class Engine:
         signal, as a crash right after the endpoint's answer does: the document is looked at first, and Heat ignores it.
         """
         try:
+            self._clean()
             self._start()
         finally:
             taken, self._taken = self._taken, []
@@ -134,6 +138,8 @@ class Engine:
 
     def _start(self) -> None:
         while self._queue and not self._rebooting and len(self.running) < max(self.settings.max_parallel, 1):
+            if self._cleaning.holds(self._queue[0].group):
+                break
             deployment = self._queue.popleft()
             if self.journal.entry(deployment.key).progress not in (model.UNKNOWN, model.RECEIVED):
                 continue
@@ -156,7 +162,11 @@ class Engine:
 
     def ended(self, key: str) -> None:
         """A runner has ended: take its outcome and send it."""
-        self.running.pop(key).close()
+        status = self.running.pop(key).close()
+        if key == cleaning.KEY:
+            self._cleaning.ended(status, self.journal)
+            self.advance()
+            return
         entry = self.journal.refresh(key)
         log.info("deployment ended", deployment=entry.id, progress=entry.progress)
         if entry.progress == model.INTERRUPTED:
@@ -193,7 +203,7 @@ class Engine:
 
     def next_due(self) -> float:
         """When something is to be done that no source and no runner will tell us of; infinity when nothing is."""
-        times = [self.holding[key] for key in self.holding if key in self._listed]
+        times = [self._cleaning.due, *(self.holding[key] for key in self.holding if key in self._listed)]
         if self._reboot_asked_at is not None and self.settings.reboot_command:
             times.append(self._reboot_asked_at + REBOOT_WITHIN_S)
         if not (self.running or self._rebooting):
@@ -226,6 +236,14 @@ class Engine:
         return 2 if degraded else 0
 
     # --------------------------------------------------------------------------------- dispatch and record
+
+    def _clean(self) -> None:
+        """Have the containers removed of what left the metadata, once no hook works on containers any more."""
+        busy = any(key == cleaning.KEY or self.journal.entry(key).group in hooks.SYNCED for key in self.running)
+        if busy or self.refresh.working:
+            return
+        if started := self._cleaning.begin(self._listed, self.journal, self.settings):
+            self.running[cleaning.KEY] = started
 
     def _settle_interrupted(self) -> None:
         for key, entry in list(self.journal.entries().items()):

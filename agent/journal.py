@@ -217,6 +217,8 @@ class Journal:
             attempt=int(jsontext.number(record.get("attempt"))) or 1,
             reboots=int(jsontext.number(record.get("reboots"))),
             left_boot=str(record.get("left_boot", "")),
+            group=str(record.get("group", "")),
+            cleaned="cleaned_at" in record,
         )
 
     def _stored_outcome(self, key: str) -> JsonMap:

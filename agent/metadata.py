@@ -51,6 +51,7 @@ class Metadata:
         self._parsed: dict[str, Parsed] = {}
         self._gone: dict[str, int] = {}
         self._connections: dict[Tls, Connection] = {}
+        self._answered: set[str] = set()
         self._clock = clock
 
     def open(self) -> None:
@@ -111,6 +112,7 @@ class Metadata:
         else:
             self.faults.pop(name, None)
             self._gone.pop(name, None)
+            self._answered.add(name)
         if _digests(found) == _digests(previous):
             self._acknowledge(name, found)
             return Answer()
@@ -175,6 +177,12 @@ class Metadata:
         for identity in repeated:
             log.debug("id listed more than once, the first counts", deployment=identity)
         return deployments
+
+    @property
+    def complete(self) -> bool:
+        """Whether what is listed is all there is: every source has answered us, none fails now, all was understood."""
+        understood = not any(parsed.problems for parsed in self._parsed.values())
+        return understood and not self.faults and self._answered >= set(self.names())
 
     def _parse(self, document: Document) -> Parsed:
         """The deployments of a document, parsed once for as long as it stays the same."""

@@ -138,7 +138,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the journal knows of one deployment. `progress` is one of the words below."""
+    """What the journal knows of one deployment. `progress` is one of the words below.
+
+    `cleaned` says that nothing of it runs any more that only its hook's `sync` could end.
+    """
 
     key: str
     progress: str
@@ -151,6 +154,8 @@ class Entry:
     attempt: int = 1
     reboots: int = 0
     left_boot: str = ""
+    group: str = ""
+    cleaned: bool = False
 
 
 UNKNOWN = "unknown"  # never seen, or its mark was removed to force a rerun

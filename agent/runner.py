@@ -65,11 +65,12 @@ class Running:
             if fd >= 0:
                 os.close(fd)
 
-    def close(self) -> None:
-        """The runner has ended."""
+    def close(self) -> int:
+        """The runner has ended; how, for a child of ours."""
         self.leave()
         if self.child:
-            os.waitpid(self.pid, 0)
+            return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return 0
 
 
 def start(deployment: Deployment, journal: Journal, settings: Settings) -> Running | None:

@@ -9,35 +9,31 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from agent import jsontext, parse
+from agent import hooks, jsontext, parse
 from agent.cli.main import given
 from agent.errors import MetadataError, UsageError
-from agent.hooks import workplace
 from agent.model import Deployment
 
 SHELL_CONFIG = "/var/run/heat-config/heat-config"
 
 
 class Sync(NamedTuple):
-    """Who cleans up for a group: a module with sync(listed, place) -> what went wrong.
+    """The exit status while the list is missing, or does not parse; nothing is touched then.
 
-    And the exit status while the list is missing, or does not parse: as the old scripts had them, because a status
-    other than 0 stops os-refresh-config. Nothing is touched then.
+    As the old scripts had them, because a status other than 0 stops os-refresh-config.
     """
 
-    module: str
     missing: int
     unreadable: int
 
 
 GROUPS = {
-    "docker-cmd": Sync("agent.hooks.docker_cmd", missing=0, unreadable=0),
-    "docker-compose": Sync("agent.hooks.docker_compose", missing=1, unreadable=1),
-    "kubelet": Sync("agent.hooks.kubelet", missing=1, unreadable=0),
+    "docker-cmd": Sync(missing=0, unreadable=0),
+    "docker-compose": Sync(missing=1, unreadable=1),
+    "kubelet": Sync(missing=1, unreadable=0),
 }
 
 
@@ -63,9 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         return GROUPS[group].unreadable
     if listed is None:
         return 0
-    place = workplace.workplace(parse.deployment({}), group, settings, os.environ)
-    problems: list[str] = import_module(GROUPS[group].module).sync(listed, place)
-    for problem in problems:
+    for problem in hooks.sync(group, listed, settings, os.environ):
         say(group, problem)
     return 0
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
+from agent import parse
 from agent.hooks import workplace
 from agent.hooks.workplace import Workplace
 from agent.model import ANSWERED_BY_TEMPLATES, Deployment, Outcome
@@ -32,6 +33,10 @@ HOOKS = {
     "script": "agent.hooks.script",
     **dict.fromkeys(ANSWERED_BY_TEMPLATES, "agent.hooks.templates"),
 }
+
+SYNCED = ("docker-cmd", "docker-compose", "kubelet")
+"""Groups that leave something running, which their module cleans up: `sync(listed, place) -> what went wrong`."""
+SYNC_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,13 @@ def private_files(group: str, key: str, settings: Settings, environ: Mapping[str
     working = workplace.directories(clean(group), settings, environ)[0]
     users = working.parent.glob(f"{glob.escape(working.name)}.*")  # of those that it ran as, see workplace.for_user
     return tuple(directory / name.format(key=key) for directory in (working, *users) for name in names)
+
+
+def sync(group: str, listed: Sequence[Deployment], settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Bring the guest in line with what is listed, for one of SYNCED; returns what went wrong."""
+    place = replace(workplace.workplace(parse.deployment({}), group, settings, environ), timeout_s=SYNC_S)
+    problems: list[str] = import_module(HOOKS[group]).sync(listed, place)
+    return problems
 
 
 def missing(group: str, settings: Settings, environ: Mapping[str, str]) -> str:

@@ -237,7 +237,8 @@ def test_an_unknown_option_is_named_in_both_logs_and_stops_nothing(guest: Guest,
 
     [event] = ended.events("unknown option")
     known = (
-        "unknown option color; group script knows cpu_time, memory, on_interrupt, open_files, run_as, tasks, timeout"
+        "unknown option color; group script knows "
+        "cpu_time, memory, on_interrupt, open_files, progress, run_as, tasks, timeout"
     )
     assert (0, known) == (ended.status, event["reason"])
     assert known in (guest.root / "var/log/os-deploy-agent/id-web.log").read_text()
