@@ -1,9 +1,10 @@
 # Every target runs from the checkout with its own cached environment; nothing is installed on the machine.
 # PYTHON=python3.12 make ... chooses the interpreter.
 PY := .ci/python
+BUILD := /tmp/os-deploy-agent-build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench image lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -19,6 +20,10 @@ test:  ## everything: the fast tests on each Python here, a real Heat, the whole
 
 bench:  ## the agent beside its peers
 	@$(PY) -m benchmarks
+
+image:  ## build an image without a network, as root, in $(BUILD); DRY=1 tells what it would do, ELEMENTS=... chooses
+	@$(if $(ELEMENTS),,DIB_ROOT_DIRECTORY=$$($(PY) -m tests.image root)) \
+		$(PY) -m shipping image --build "$(BUILD)" $(if $(DRY),--dry) $(if $(FORMATS),--formats $(FORMATS)) $(ELEMENTS)
 
 lock:  ## write .ci/locks again (LOCK=--upgrade takes the newest of everything)
 	@.ci/lock $(LOCK)

@@ -1,0 +1,54 @@
+"""`python -m shipping`: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from shipping import image, wheels
+from shipping.image import CannotBuild, Plan
+
+
+def main(argv: list[str]) -> int:
+    arguments = parser().parse_args(argv)
+    began = time.monotonic()
+    try:
+        made = arguments.make(arguments)
+    except CannotBuild as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    print(made)
+    print(f"after {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m shipping", description="Wheels, images and packages of the agent.")
+    commands = top.add_subparsers(required=True, metavar="WHAT")
+    command = commands.add_parser("wheels", help="a folder of wheels for pip without an index")
+    command.add_argument("--python", default=wheels.PYTHON, help="Python of the machine (default: %(default)s)")
+    command.set_defaults(make=lambda given: wheels.wheelhouse(given.python))
+    command = commands.add_parser("image", help="an image by diskimage-builder")
+    command.add_argument("--build", type=Path, default=Path(tempfile.gettempdir()) / "os-deploy-agent-image",
+                         metavar="DIR", help="where it goes, outside the checkout (default: %(default)s)")  # fmt: skip
+    command.add_argument("--formats", default="tar", help="as disk-image-create -t takes them (default: tar)")
+    command.add_argument("--dry", action="store_true", help="tell what would be done, and do nothing")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a variable of an element")
+    command.add_argument("elements", nargs="*", metavar="ELEMENT", help=f"default: {' '.join(image.DEFAULT)}")
+    command.set_defaults(make=_image)
+    return top
+
+
+def _image(given: argparse.Namespace) -> Path | str:
+    elements = tuple(given.elements) or image.DEFAULT
+    plan = Plan(given.build, elements, given.formats, image.variables(given.set))
+    if given.dry:
+        return image.render(plan)
+    return image.build(plan)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

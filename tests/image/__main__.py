@@ -1,0 +1,21 @@
+"""`python -m tests.image install`: what these tests stand on."""
+
+import sys
+
+from shipping.image import CannotBuild
+from tests.image import install
+
+
+def main(argv: list[str]) -> int:
+    if argv not in (["install"], ["root"]):
+        print("usage: python -m tests.image {install|root}", file=sys.stderr)
+        return 64
+    try:
+        return install.ensure() if argv == ["install"] else install.say_root()
+    except CannotBuild as exc:
+        print(exc, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
