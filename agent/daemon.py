@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from agent import log
+from agent.bulletin import Board
 from agent.engine import Engine
 from agent.errors import Refused, StateError
 from agent.metadata import Answer
@@ -62,8 +63,10 @@ def once(engine: Engine) -> int:
     """Do what is due and tell the endpoint; the exit status says how that went."""
     with _signals() as (told, wakeup):
         engine.open()
+        board = Board(engine.journal.places, "agent --once")
         deadline = time.time() + engine.settings.once_patience
         engine.cycle()
+        _post(engine, board)
         while not told.stop:
             if engine.idle and (not engine.unsent() or time.time() >= deadline):
                 break
@@ -80,6 +83,7 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
     with _signals() as (told, wakeup):
         paces: dict[str, Pace] = {}
         subscription = Subscription()
+        board = Board(engine.journal.places, "agent run")
         opened = False
         start_at = time.time() + jitter(0.0, engine.settings.splay)
         while not told.stop:
@@ -94,6 +98,7 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
                         engine.open()
                         opened = True
                     _poll(engine, paces, now, jitter)
+                    _post(engine, board)
                     if subscription.tend(engine.settings, engine.metadata.connection("zaqar").tokens, now):
                         paces["zaqar"] = Pace()
                 if engine.settings.poll_until_success and engine.all_succeeded():
@@ -120,6 +125,12 @@ def _poll(engine: Engine, paces: dict[str, Pace], now: float, jitter: Jitter) ->
         due = list(sources)
     for name, answer in engine.cycle(due).items():
         paces.setdefault(name, Pace()).plan_next(answer, time.time(), _bounds(name, engine.settings), jitter)
+
+
+def _post(engine: Engine, board: Board) -> None:
+    """Tell readers of the state how the sources answer and what is held."""
+    metadata = engine.metadata
+    board.post({name: metadata.faults.get(name, "") for name in metadata.names()}, engine.holding)
 
 
 def _bounds(name: str, settings: Settings) -> tuple[float, float]:

@@ -191,35 +191,8 @@ class Journal:
         self.refresh(key)
 
     def _look(self, key: str) -> Entry:
-        """The table in the module's docstring."""
-        record = self._records.get(key)
         begun = self.places.mark(key).exists()
-        if record is None:
-            return Entry(key, model.FOREIGN if begun else model.UNKNOWN)
-        recorded = str(record.get("state"))
-        if not begun:
-            progress = model.RECEIVED if recorded == model.RECEIVED else model.UNKNOWN
-        elif recorded in model.SETTLED:
-            progress = recorded
-        elif outcome := self._stored_outcome(key):
-            progress = model.REBOOTING if model.REBOOT_FROM in outcome else model.FINISHED
-        else:
-            progress = model.RUNNING if self.running(key) else model.INTERRUPTED
-        return Entry(
-            key,
-            progress,
-            id=str(record.get("id", "")),
-            source=str(record.get("source", "")),
-            received_at=jsontext.number(record.get("received_at")),
-            tries=int(jsontext.number(record.get("tries"))),
-            next_try_at=jsontext.number(record.get("next_try_at")),
-            reason=str(record.get("reason", "")),
-            attempt=int(jsontext.number(record.get("attempt"))) or 1,
-            reboots=int(jsontext.number(record.get("reboots"))),
-            left_boot=str(record.get("left_boot", "")),
-            group=str(record.get("group", "")),
-            cleaned="cleaned_at" in record,
-        )
+        return standing(key, self._records.get(key), begun=begun, outcome=self._stored_outcome, running=self.running)
 
     def _stored_outcome(self, key: str) -> JsonMap:
         """The outcome that is there; nothing when there is none, or none that can be read."""
@@ -233,18 +206,11 @@ class Journal:
             return {}
 
     def lock_path(self, key: str) -> Path:
-        return self.places.locks / f"{key}.lock"
+        return self.places.lock(key)
 
     def running(self, key: str) -> bool:
         """Whether a runner lives: the kernel keeps its lock exactly as long."""
-        path = self.lock_path(key)
-        if not path.exists():
-            return False
-        held = state.try_lock(path)
-        if held is None:
-            return True
-        held.release()
-        return False
+        return state.held(self.lock_path(key))
 
     def _read(self, path: Path, otherwise: JsonMap) -> JsonMap:
         try:
@@ -254,3 +220,40 @@ class Journal:
             return otherwise
         except OSError as exc:
             raise state.failure("reading", path, exc) from exc
+
+
+def standing(
+    key: str,
+    record: JsonMap | None,
+    *,
+    begun: bool,
+    outcome: Callable[[str], JsonMap],
+    running: Callable[[str], bool],
+) -> Entry:
+    """The table in the module's docstring; `outcome` is {} where there is none."""
+    if record is None:
+        return Entry(key, model.FOREIGN if begun else model.UNKNOWN)
+    recorded = str(record.get("state"))
+    if not begun:
+        progress = model.RECEIVED if recorded == model.RECEIVED else model.UNKNOWN
+    elif recorded in model.SETTLED:
+        progress = recorded
+    elif body := outcome(key):
+        progress = model.REBOOTING if model.REBOOT_FROM in body else model.FINISHED
+    else:
+        progress = model.RUNNING if running(key) else model.INTERRUPTED
+    return Entry(
+        key,
+        progress,
+        id=str(record.get("id", "")),
+        source=str(record.get("source", "")),
+        received_at=jsontext.number(record.get("received_at")),
+        tries=int(jsontext.number(record.get("tries"))),
+        next_try_at=jsontext.number(record.get("next_try_at")),
+        reason=str(record.get("reason", "")),
+        attempt=int(jsontext.number(record.get("attempt"))) or 1,
+        reboots=int(jsontext.number(record.get("reboots"))),
+        left_boot=str(record.get("left_boot", "")),
+        group=str(record.get("group", "")),
+        cleaned="cleaned_at" in record,
+    )

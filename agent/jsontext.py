@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import cast
 
@@ -39,6 +38,8 @@ def decode_map(data: bytes, what: str) -> JsonMap:
 
 def digest(content: Json) -> str:
     """The same 64 hex digits for equal content, whatever the order of its keys."""
+    import hashlib  # noqa: PLC0415 - 3 ms that commands which only read do without
+
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

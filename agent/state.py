@@ -17,6 +17,7 @@ from agent.errors import Busy, MetadataError, StateError
 from agent.model import Json, JsonMap
 
 LOCK_WAIT_S = 30.0
+LOOKERS_S = (0.001, 0.01, 0.05)  # pauses: what keeps us from a lock may only be somebody who looks at it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,13 @@ class Places:
     @property
     def agent_lock(self) -> Path:
         return self.state / "lock"
+
+    @property
+    def bulletin(self) -> Path:
+        return self.state / "bulletin.json"
+
+    def lock(self, key: str) -> Path:
+        return self.locks / f"{key}.lock"
 
     def mark(self, key: str) -> Path:
         return self.deployed / f"{key}.json"
@@ -69,6 +77,21 @@ def write(path: Path, data: bytes) -> None:
         with suppress(OSError):  # the error that matters is the first one
             temporary.unlink()
         raise failure("writing", path, exc) from exc
+
+
+def post(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, mode 0600, for readers of today: whole or not at all, but not durable.
+
+    Nothing depends on it, so no disk error matters.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(fd, data)
+        finally:
+            os.close(fd)
+        temporary.rename(path)
 
 
 def remove(path: Path) -> None:
@@ -157,12 +180,33 @@ def try_lock(path: Path) -> Lock | None:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         raise failure("locking", path, exc) from exc
+    for pause_s in (*LOOKERS_S, None):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if pause_s is not None:
+                time.sleep(pause_s)
+        else:
+            return Lock(path, fd)
+    os.close(fd)
+    return None
+
+
+def held(path: Path) -> bool:
+    """Whether somebody holds the lock. Who looks has a share of it for that instant, see LOOKERS_S."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise failure("looking at the lock", path, exc) from exc
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
+        return True
+    finally:
         os.close(fd)
-        return None
-    return Lock(path, fd)
+    return False
 
 
 def lock(path: Path, who: str, *, wait_s: float = LOCK_WAIT_S, sleep: Callable[[float], None] = time.sleep) -> Lock:

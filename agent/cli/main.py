@@ -9,9 +9,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent import __version__, log
 from agent.errors import AgentError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # name -> (module with add_arguments(parser) and run(arguments) -> exit status, what it does)
 COMMANDS = {
     "run": ("agent.cli.run", "poll and deploy until SIGTERM (the daemon)"),
+    "status": ("agent.cli.status", "say what waits, runs, failed or is not signalled yet, and what to do"),
     "hook": ("agent.cli.hook", "run one deployment from stdin by hand"),
     "validate": ("agent.cli.validate", "name every fault of the settings and of metadata files"),
     "sync": ("agent.cli.sync", "clean up after docker-cmd, docker-compose or kubelet deployments that left"),
@@ -73,7 +75,7 @@ def main(argv: Sequence[str], name: str = "agent") -> int:
 
 def _agent(argv: list[str]) -> int:
     command = next((word for word in argv if word in COMMANDS), "")
-    parser = _parser(command)
+    parser = _parser(command, whole=not (command and _only_common(argv)))
     arguments = parser.parse_args(argv)
     log.set_level(arguments.log_level)
     if command:
@@ -87,8 +89,17 @@ def _agent(argv: list[str]) -> int:
     return 64
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
-    """The parser for `agent`; only the asked command's own arguments are added to it."""
+def _only_common(argv: list[str]) -> bool:
+    """Whether no option needs the table of settings, whose 60 flags cost more than many a command's work."""
+    options = {word.partition("=")[0] for word in argv if word.startswith("-")}
+    return options <= {"--root", "--log-level", "--json"}
+
+
+def _parser(command: str, *, whole: bool = True) -> argparse.ArgumentParser:
+    """The parser for `agent`; only the asked command's own arguments are added to it.
+
+    Unless it is `whole`, it knows neither the flags of the settings nor other commands.
+    """
     parser = _Parser(
         prog="agent",
         usage="agent [--root DIR] [--log-level LEVEL] [SETTING ...] (--once | COMMAND ...)",
@@ -97,45 +108,73 @@ def _parser(command: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"os-deploy-agent {__version__}")
     parser.add_argument("--once", action="store_true", help="collect, run what is due, signal, exit")
     _add_common(parser)
+    if whole:
+        _add_settings(parser)
     commands = parser.add_subparsers(prog="agent", metavar="COMMAND", dest="command")
-    for name, (module, about) in COMMANDS.items():
+    for name, (module, about) in COMMANDS.items() if whole else [(command, COMMANDS[command])]:
         sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         if name == command:
             _add_common(sub, suppress=True)
+            if whole:
+                _add_settings(sub, suppress=True)
             import_module(module).add_arguments(sub)
     return parser
 
 
+class _Help(argparse.HelpFormatter):
+    """argparse asks shutil for the width, each time an argument is added; that import alone costs 4 ms."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+@cache
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size().columns or 80
+    except OSError:  # no terminal
+        return 80
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse ends with 2, which means "degraded" here; wrong usage is sysexits' 64."""
+
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__(**{"formatter_class": _Help, **parameters})
 
     def exit(self, status: int = 0, message: str | None = None) -> None:  # type: ignore[override]
         super().exit(64 if status == 2 else status, message)
 
 
 def _add_common(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
-    """Arguments that every command takes; on a subcommand they only count when given, and `agent --help` tells them."""
-    from agent.settings import FIELDS, flag_of  # noqa: PLC0415 - 20 ms that most doors do without
-
-    absent = argparse.SUPPRESS
+    """Arguments that every command takes; on a subcommand they only count when given."""
 
     def default(value: object) -> object:
-        return absent if suppress else value
+        return argparse.SUPPRESS if suppress else value
 
     parser.add_argument(
         "--root", type=Path, default=default(Path("/")), help="keep and look for everything below this directory"
     )
     parser.add_argument("--log-level", choices=sorted(log.LEVELS), default=default("info"), help="default: info")
+
+
+def _add_settings(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
+    """A flag for each setting; every command takes them, and `agent --help` tells them."""
+    from agent.settings import FIELDS, flag_of  # noqa: PLC0415 - 20 ms that most doors do without
+
     about = "see agent --help" if suppress else "each also in /etc/os-deploy-agent/*.conf, see the reference"
-    settings = parser.add_argument_group("settings", about)
+    group = parser.add_argument_group("settings", about)
     for key, known in FIELDS.items():
         shown = "" if known.metadata["secret"] else f" (default: {_shown(known.default)})"
-        settings.add_argument(
+        group.add_argument(
             flag_of(key),
             dest=f"setting {key}",
             metavar="VALUE",
-            default=absent,
-            help=absent if suppress else (known.metadata["help"] + shown).replace("%", "%%"),
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS if suppress else (known.metadata["help"] + shown).replace("%", "%%"),
         )
 
 

@@ -1,0 +1,177 @@
+"""The state on disk as values, for people: read only, without the daemon, in the time of a few small files.
+
+Nothing is written, moved or locked for longer than a look. What cannot be read is left out, except where the whole
+state may not be read: then the reader is told who may.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent import bulletin, journal, jsontext, model, parse, state
+from agent.bulletin import Bulletin
+from agent.errors import MetadataError, StateError
+from agent.model import Deployment, Document, Entry, JsonMap
+from agent.settings import Settings
+from agent.state import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One deployment as the disk tells. Times are seconds of the epoch, 0 when there is none.
+
+    `deployment` is what the newest document lists, else what was run; `listed` says which.
+    """
+
+    deployment: Deployment
+    entry: Entry
+    listed: bool
+    record: JsonMap = field(repr=False)
+    outcome: JsonMap = field(repr=False)
+    began_at: float
+    ended_at: float
+    settled_at: float
+    held_until: float
+    log: Path
+    pid: int
+
+    @property
+    def status(self) -> int:
+        """What the hook ended with; 0 as well when there is no outcome."""
+        return parse.status_from(self.outcome.get("deploy_status_code"))
+
+    @property
+    def failed(self) -> bool:
+        """Whether Heat takes the outcome for a failure."""
+        return bool(self.status or model.failing_outputs(self.deployment, self.outcome))
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """All of it. `agent` is who holds the lock of the state, "" for nobody; `documents` are the last good ones."""
+
+    places: Places
+    bulletin: Bulletin
+    agent: str
+    pid: int
+    documents: tuple[Document, ...]
+    deployments: tuple[Known, ...]
+
+
+def read(settings: Settings, *, everything: bool = False) -> Guest:
+    """What is listed or runs, in Heat's order; `everything` adds what the journal remembers, oldest first.
+
+    Raises StateError when the state may not be read.
+    """
+    places = Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir))
+    _may_read(places)
+    posted = bulletin.read(places)
+    documents = _documents(places, posted.sources)
+    listed = {d.key: d for document in documents for d in _listed(document, settings)}
+    keys = list(listed)
+    if everything or not documents:
+        keys = [*_by_time(places, set(_stems(places.journal)) - listed.keys()), *keys]
+    else:
+        keys += [stem for stem in _stems(places.locks, ".lock") if stem not in listed]
+    holder = state.holder_of(places.agent_lock) if state.held(places.agent_lock) else {}
+    return Guest(
+        places=places,
+        bulletin=posted,
+        agent=str(holder.get("who", "")),
+        pid=int(jsontext.number(holder.get("pid"))),
+        documents=documents,
+        deployments=tuple(_known(key, listed.get(key), posted, places, settings) for key in keys),
+    )
+
+
+def _may_read(places: Places) -> None:
+    for directory in (places.state, places.journal, places.deployed):
+        try:
+            os.listdir(directory)
+        except FileNotFoundError:  # nothing was kept there yet
+            continue
+        except OSError as exc:
+            raise StateError(
+                f"reading the agent's state in {directory}: {exc.strerror}; run this as root, or as the user that the "
+                "agent runs as"
+            ) from exc
+
+
+def _documents(places: Places, sources: Collection[str]) -> tuple[Document, ...]:
+    """The last good documents, in the order of the sources that the agent asks."""
+    found = []
+    for path in sorted(places.documents.glob("*.json")):
+        stored = _read(path)
+        content, source = stored.get("content"), str(stored.get("source", ""))
+        if isinstance(content, dict) and (not sources or source in sources):
+            name, fetched_at = str(stored.get("name", "")), jsontext.number(stored.get("fetched_at"))
+            found.append(Document(source, name, content, str(stored.get("digest", "")), fetched_at, {}))
+    order = list(sources)
+    return tuple(sorted(found, key=lambda d: (order.index(d.source) if d.source in order else 0, d.name)))
+
+
+def _listed(document: Document, settings: Settings) -> Iterable[Deployment]:
+    return parse.deployments(document, settings.deployment_key).deployments
+
+
+def _known(key: str, listed: Deployment | None, posted: Bulletin, places: Places, settings: Settings) -> Known:
+    entry, record, outcome = _look(key, places)
+    if entry.progress == model.INTERRUPTED:  # or its runner has just ended: then its outcome is there by now
+        entry, record, outcome = _look(key, places)
+    pid = int(jsontext.number(state.holder_of(places.lock(key)).get("pid"))) if entry.progress == model.RUNNING else 0
+    return Known(
+        deployment=listed or parse.deployment({**_facts(record), **_read(places.mark(key)), "id": entry.id or key}),
+        entry=entry,
+        listed=listed is not None,
+        record=record,
+        outcome=outcome,
+        began_at=_modified(places.mark(key)),
+        ended_at=_modified(places.outcome(key)) if outcome else 0.0,
+        settled_at=jsontext.number(record.get(f"{entry.progress}_at")),
+        held_until=posted.held.get(key, 0.0) if entry.progress == model.RECEIVED else 0.0,
+        log=settings.path(settings.log_dir) / f"{key}.log",
+        pid=pid,
+    )
+
+
+def _look(key: str, places: Places) -> tuple[Entry, JsonMap, JsonMap]:
+    """Where a deployment stands, its record and its outcome. The runner first: it stores before it goes."""
+    record = _read(places.journal / f"{key}.json")
+    running = state.held(places.lock(key))
+    begun = places.mark(key).exists()
+    outcome = _read(places.outcome(key)) if begun else {}
+    entry = journal.standing(key, record or None, begun=begun, outcome=lambda _: outcome, running=lambda _: running)
+    return entry, record, outcome if entry.progress not in (model.RUNNING, model.RECEIVED) else {}
+
+
+def _facts(record: Mapping[str, object]) -> JsonMap:
+    return {name: str(record[name]) for name in ("name", "group") if name in record}
+
+
+def _by_time(places: Places, keys: Collection[str]) -> list[str]:
+    return sorted(keys, key=lambda key: (_modified(places.journal / f"{key}.json"), key))
+
+
+def _stems(directory: Path, suffix: str = ".json") -> list[str]:
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:  # nothing was kept there yet
+        return []
+    return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix) and name[0] != ".")
+
+
+def _read(path: Path) -> JsonMap:
+    """A JSON object, {} when there is none; who owns the file moves aside what cannot be read."""
+    with suppress(OSError, MetadataError):
+        return jsontext.decode_map(path.read_bytes(), str(path))
+    return {}
+
+
+def _modified(path: Path) -> float:
+    with suppress(OSError):  # not there
+        return path.stat().st_mtime
+    return 0.0
