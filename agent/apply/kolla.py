@@ -5,38 +5,21 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from agent.apply import kolla_document, kolla_state
-from agent.apply.kolla_accounts import ids
-from agent.apply.kolla_act import Changes, acting, changes
+from agent.apply import accounts, kolla_document, originals
+from agent.apply.accounts import Ids, Owner, UnknownAccount
 from agent.apply.kolla_document import Copy, Declared, Document, InvalidConfig, MissingRequiredSource, Permission
-from agent.apply.kolla_scene import ABSENT, DIRECTORY, FILE, LINK, Node, Scene
-from agent.apply.kolla_state import Memory, Written
+from agent.apply.originals import Home, Memory, Written
+from agent.apply.scene import ABSENT, DIRECTORY, FILE, LINK, Node, Scene, directory_mode
+from agent.apply.scene_act import Plan, changes
 from agent.errors import ApplyError
 
 CONFIG_FILES = "/var/lib/kolla/config_files"
 COMMAND = "/run_command"
 CONFIGURED = "/configured"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What applying a document does: keep originals, make the guest so, then forget what is not kept any more."""
-
-    keep: Changes
-    make: Changes
-    forget: Changes
-    withdrawn: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """Every path that changes, in order."""
-        return tuple(sorted({*self.keep.paths, *self.make.paths, *self.forget.paths}))
+HOME = Home("/etc/kolla/defaults")
 
 
 def read(root: Path) -> Document:
@@ -61,22 +44,15 @@ def configured(root: Path) -> bool:
     return Scene(root).seen(CONFIGURED).kind != ABSENT
 
 
-def apply(plan: Plan) -> None:
-    """Carry it out. Raises ApplyError when everything was put back."""
-    with ExitStack() as steps:
-        for step in (plan.keep, plan.make, plan.forget):
-            steps.enter_context(acting(step))
-
-
 def plan(document: Document, root: Path, *, once: bool = False) -> Plan:
     """What is to be done; changes nothing. Raises ApplyError for what cannot be done at all."""
     scene = Scene(root)
-    accounts = ids(scene)
-    declared = [(entry, accounts(entry.owner)) for entry in document.directories]
-    empty = [(entry, accounts(entry.owner)) for entry in document.files]
-    copies = [(c, None if c.preserve or not c.owner else accounts(c.owner)) for c in document.copies]
-    permissions = [(entry, accounts(entry.owner) if entry.owner else None) for entry in document.permissions]
-    memory = kolla_state.read(scene)
+    owned = _owners(scene)
+    declared = [(entry, owned(entry.owner)) for entry in document.directories]
+    empty = [(entry, owned(entry.owner)) for entry in document.files]
+    copies = [(c, None if c.preserve or not c.owner else owned(c.owner)) for c in document.copies]
+    permissions = [(entry, owned(entry.owner) if entry.owner else None) for entry in document.permissions]
+    memory = originals.read(scene, HOME)
     warnings = [f"{section} is no section of a document; it is ignored" for section in document.unknown]
 
     for entry, owner in declared:
@@ -86,21 +62,34 @@ def plan(document: Document, root: Path, *, once: bool = False) -> Plan:
     withdrawn = _withdrawn(scene, memory, copies)
     kept: set[str] = set()
     for path in withdrawn:
-        left = kolla_state.withdraw(scene, memory, path)
+        left = originals.withdraw(scene, memory, path)
         kept |= {path} if left else set()
         warnings += [f"{inner} stays as it is: somebody changed it after it was placed" for inner in left]
     before = scene.copy()
     written = _copy_all(scene, copies, frozenset(memory.saved))
-    new = kolla_state.remember(memory, before, scene, written, withdrawn)
+    new = originals.remember(memory, before, scene, written, withdrawn)
     if new.saved:
-        kolla_state.make_home(scene)  # permissions may concern what is above it
+        originals.make_home(scene, HOME)  # permissions may concern what is above it
     _put_file(scene, COMMAND, document.command.encode(), 0o644)
     for permission, rights in permissions:
         warnings += _permit(scene, permission, rights)
-    keep, forget = kolla_state.kept(before, memory, new, withdrawn), kolla_state.forgotten(before, memory, new, kept)
+    keep, forget = originals.kept(before, memory, new, withdrawn), originals.forgotten(before, memory, new, kept)
     if once:
         _put_file(forget, CONFIGURED, b"", 0o600)
     return Plan(changes(keep), changes(scene), changes(forget), withdrawn, tuple(warnings))
+
+
+def _owners(scene: Scene) -> Ids:
+    """Numbers for an owner; raises InvalidConfig for a name that nobody has."""
+    known = accounts.ids(scene)
+
+    def numbers(owner: Owner) -> tuple[int, int]:
+        try:
+            return known(owner)
+        except UnknownAccount as exc:
+            raise InvalidConfig(str(exc)) from exc
+
+    return numbers
 
 
 # ------------------------------------------------------------------------------------------------ sections
@@ -112,7 +101,7 @@ def _declare_directory(scene: Scene, directory: Declared, owner: tuple[int, int]
     scene.make_parents(path)
     if kind not in {ABSENT, DIRECTORY}:
         raise ApplyError(f"making the directory {path}: a {kind} is there; move it away")
-    scene.put(path, Node(DIRECTORY, kolla_document.directory_mode(directory.mode), *owner))
+    scene.put(path, Node(DIRECTORY, directory_mode(directory.mode), *owner))
 
 
 def _declare_file(scene: Scene, file: Declared, owner: tuple[int, int]) -> None:
@@ -131,10 +120,10 @@ def _declare_file(scene: Scene, file: Declared, owner: tuple[int, int]) -> None:
 def _permit(scene: Scene, permission: Permission, owner: tuple[int, int] | None) -> list[str]:
     """Owner and mode of what matches, links left alone; returns what to warn of."""
     warnings = []
-    originals = scene.settle(kolla_state.STATE).rpartition("/")[0]
+    kept = scene.settle(HOME.state).rpartition("/")[0]
     for top in scene.glob(permission.path):
         path = scene.settle(top)
-        if f"{path}/".startswith(f"{originals}/"):
+        if f"{path}/".startswith(f"{kept}/"):
             continue
         if scene.node(path).kind == LINK:
             warnings.append(f"{top} is a link; owner and mode are set through none")
@@ -144,7 +133,7 @@ def _permit(scene: Scene, permission: Permission, owner: tuple[int, int] | None)
             continue
         for inner in scene.below(path):
             spelled = posixpath.join(top, posixpath.relpath(inner, path))
-            if scene.node(inner).kind == LINK or f"{inner}/".startswith(f"{originals}/"):
+            if scene.node(inner).kind == LINK or f"{inner}/".startswith(f"{kept}/"):
                 continue
             if not any(spared.search(spelled) for spared in permission.exclude):
                 scene.set_rights(inner, permission.mode, owner)
@@ -244,5 +233,5 @@ def _copied(copy: Copy, source: Node, owner: tuple[int, int] | None, content: by
     if copy.preserve or owner is None or copy.mode is None:
         mtime_ns = source.mtime_ns if source.kind == FILE else None
         return Node(source.kind, source.mode, source.uid, source.gid, content, mtime_ns=mtime_ns)
-    mode = kolla_document.directory_mode(copy.mode) if source.kind == DIRECTORY else copy.mode
+    mode = directory_mode(copy.mode) if source.kind == DIRECTORY else copy.mode
     return Node(source.kind, mode, *owner, content)

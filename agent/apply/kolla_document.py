@@ -9,11 +9,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent.apply.accounts import Owner
+from agent.apply.scene import has_magic
 from agent.errors import ApplyError
 from agent.model import Json, JsonMap
 
 _MODE = re.compile(r"(?:0o)?([0-7]{3,4})")
-_MAGIC = re.compile(r"[*?[]")
 _SECTIONS = {
     "config_files": frozenset({"source", "dest", "owner", "perm", "optional", "merge", "preserve_properties"}),
     "directories": frozenset({"path", "owner", "perm"}),
@@ -28,15 +29,6 @@ class InvalidConfig(ApplyError):
 
 class MissingRequiredSource(ApplyError):
     """A source that is not optional is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Names or numbers, as the document spells them; `where` is its key, for messages."""
-
-    user: str
-    group: str
-    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +99,6 @@ def document(raw: Json) -> Document:
         tuple(_permission(entry, where) for where, entry in _entries(raw, "permissions")),
         tuple(sorted(map(str, set(raw) - set(_SECTIONS) - {"command"}))),
     )
-
-
-def has_magic(path: str) -> bool:
-    return bool(_MAGIC.search(path))
-
-
-def directory_mode(mode: int) -> int:
-    """Directories can be entered by whoever may read them."""
-    return mode | (mode & 0o444) >> 2
 
 
 def _yaml(data: bytes) -> Json:

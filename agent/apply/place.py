@@ -26,8 +26,7 @@ class Placement:
     """One declared file. `content` None means that nothing shall be at the path; a `link` is one with that text.
 
     Content that is a path is that file's. A mode or owner of None is kept from what is there; a new file gets 0644 and
-    whoever writes it. `validate` is a command that has to accept the new file, which it gets in place of `%s`;
-    `notify` names the units that want to know when the file has changed.
+    whoever writes it. `validate` is a command that has to accept the new file, which it gets in place of `%s`.
     """
 
     path: Path
@@ -38,7 +37,6 @@ class Placement:
     gid: int | None = None
     secret: bool = False
     validate: tuple[str, ...] = ()
-    notify: tuple[str, ...] = ()
 
     @property
     def absent(self) -> bool:

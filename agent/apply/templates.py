@@ -1,8 +1,8 @@
 """The os-apply-config tree: every file below a root is a template for the file of the same path on the guest.
 
 A file that may be executed is run with the metadata on its stdin; `x.j2` is jinja2 for `x`; anything else is mustache.
-Beside it, `x.oac` says in YAML what else holds: `mode`, `owner`, `group`, `allow_empty`. All of it becomes placements;
-nothing is written here.
+Beside it, `x.oac` says in YAML what else holds: `mode`, `owner`, `group`, `allow_empty`, and, new here, `validate`.
+All of it becomes placements; nothing is written here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import process
-from agent.apply import jinja, render
+from agent.apply import jinja, render, validation
 from agent.apply.place import Placement
 from agent.errors import ApplyError
 from agent.model import JsonMap
 
 CONTROL, JINJA = ".oac", ".j2"
+VALIDATE = "validate"
 TIMEOUT_S = 300.0
 BODY_LIMIT = 16 << 20
 
@@ -35,6 +36,7 @@ class Control:
     mode: int | None = None
     uid: int | None = None
     gid: int | None = None
+    validate: tuple[str, ...] = ()
 
 
 def placements(
@@ -111,12 +113,17 @@ def control(template: Path) -> Control:
 
 
 def _control(path: Path, declared: Mapping[object, object]) -> Control:
-    values: dict[str, int | bool] = {}
+    values: dict[str, int] = {}
+    validate: tuple[str, ...] = ()
     for key, value in declared.items():
         reader = _KEYS.get(str(key))
-        if reader is None:
-            raise ApplyError(f"reading {path}: unrecognised file control key '{key}'; known are {', '.join(_KEYS)}")
+        if reader is None and key != VALIDATE:
+            known = ", ".join((*_KEYS, VALIDATE))
+            raise ApplyError(f"reading {path}: unrecognised file control key '{key}'; known are {known}")
         try:
+            if reader is None:
+                validate = validation.command(value)
+                continue
             field, values_of = reader
             values[field] = values_of(value)
         except ApplyError as exc:
@@ -126,6 +133,7 @@ def _control(path: Path, declared: Mapping[object, object]) -> Control:
         mode=values.get("mode"),
         uid=values.get("uid"),
         gid=values.get("gid"),
+        validate=validate,
     )
 
 
@@ -177,7 +185,7 @@ _KEYS: Mapping[str, tuple[str, Callable[[object], int]]] = {
 
 def _placement(path: Path, content: bytes, declared: Control) -> Placement:
     wanted = None if not content and not declared.allow_empty else content
-    return Placement(path, wanted, mode=declared.mode, uid=declared.uid, gid=declared.gid)
+    return Placement(path, wanted, "", declared.mode, declared.uid, declared.gid, validate=declared.validate)
 
 
 def _is_executable(path: Path) -> bool:

@@ -12,6 +12,14 @@ LAST_WORDS = 2000
 HOLE = "%s"
 
 
+def command(given: object) -> tuple[str, ...]:
+    """The command as a document gives it. Raises ApplyError for what is no list of words, one of which holds `%s`."""
+    words = given if isinstance(given, list) else []
+    if not all(isinstance(word, str) and "\0" not in word for word in words) or not any(HOLE in word for word in words):
+        raise ApplyError(f"validate: a list of words is wanted, one of them with {HOLE}, which becomes the new file")
+    return tuple(words)
+
+
 def accept(change: Change, fresh: Path | None) -> None:
     """Show the new file, which is beside its target, to the command of its placement.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from agent import process
-from agent.apply import kolla
+from agent.apply import kolla, scene_act
 from agent.apply.kolla_document import InvalidConfig, MissingRequiredSource
 from agent.errors import ApplyError
 from agent.process import Interrupted
@@ -72,7 +72,7 @@ def _apply(root: Path, strategy: str | None) -> int:
     plan = kolla.plan(document, root, once=strategy == ONCE)
     for warning in plan.warnings:
         _say("WARNING", warning)
-    kolla.apply(plan)
+    scene_act.apply(plan)
     for path in plan.paths:
         _say("INFO", f"placed /{path.relative_to(root)}")
     return 0

@@ -26,6 +26,7 @@ COMMANDS = {
     "status": ("agent.cli.status", "say what waits, runs, failed or is not signalled yet, and what to do"),
     "hook": ("agent.cli.hook", "run one deployment from stdin by hand"),
     "validate": ("agent.cli.validate", "name every fault of the settings and of metadata files"),
+    "apply": ("agent.cli.files", "place the files of a document, or show what would change"),
     "sync": ("agent.cli.sync", "clean up after docker-cmd, docker-compose or kubelet deployments that left"),
     "serve": ("agent.cli.serve", "serve a metadata file and take signals, on loopback"),
     "doors": ("agent.cli.doors", "install or remove links of the old command names"),

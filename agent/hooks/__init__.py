@@ -25,6 +25,7 @@ HOOKS = {
     "chef": "agent.hooks.chef",
     "docker-cmd": "agent.hooks.docker_cmd",
     "docker-compose": "agent.hooks.docker_compose",
+    "files": "agent.hooks.files",
     "hiera": "agent.hooks.hiera",
     "json-file": "agent.hooks.json_file",
     "kubelet": "agent.hooks.kubelet",

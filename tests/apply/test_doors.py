@@ -123,6 +123,18 @@ def test_a_program_that_fails_shows_what_it_said(tmp_path: Path, door: Door) -> 
     assert "out\nerr\n" in answer.stderr
 
 
+def test_a_template_whose_validation_refuses_it_changes_nothing(tmp_path: Path, door: Door) -> None:
+    tree(tmp_path / "t", a="new", b="{{a}}\n", b__oac="validate: [/bin/grep, -q, good, '%s']\n")
+    statuses = []
+
+    for value in ("bad", "good"):
+        metadata(tmp_path / "m.json", {"a": value})
+        answer = door("os-apply-config", *paths(tmp_path))
+        statuses.append((answer.returncode, sorted(path.name for path in (tmp_path / "out").rglob("*"))))
+
+    assert [(1, []), (0, ["a", "b"])] == statuses
+
+
 def test_many_programs_need_few_descriptors(tmp_path: Path, doors: Path) -> None:
     for number in range(40):
         script(tmp_path / f"t/{number}", "cat")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.apply import kolla_document
+from agent.apply import kolla_document, scene
 from agent.apply.kolla_document import InvalidConfig, Owner
 
 COPY = {"source": "/s", "dest": "/d", "owner": "a", "perm": "0600"}
@@ -86,4 +86,4 @@ def test_a_section_nobody_reads_is_told_of() -> None:
 
 @pytest.mark.parametrize(("mode", "wanted"), [(0o640, 0o750), (0o600, 0o700), (0o444, 0o555), (0o2770, 0o2770), (0, 0)])
 def test_a_directory_can_be_entered_by_who_may_read_it(mode: int, wanted: int) -> None:
-    assert wanted == kolla_document.directory_mode(mode)
+    assert wanted == scene.directory_mode(mode)

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.apply import kolla, kolla_document
+from agent.apply import kolla, kolla_document, scene_act
 from agent.errors import ApplyError
 from tests.kolla.conftest import CONFIG_FILES, entry, lay, snapshot
 
@@ -70,7 +70,7 @@ def settle(root: Path, there: list[str]) -> None:
 def apply(root: Path, document: object) -> bool:
     """Whether the document could be applied."""
     try:
-        kolla.apply(kolla.plan(kolla_document.document(document), root))  # type: ignore[arg-type]
+        scene_act.apply(kolla.plan(kolla_document.document(document), root))  # type: ignore[arg-type]
     except ApplyError:
         return False
     return True

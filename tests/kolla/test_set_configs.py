@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.apply import kolla, kolla_document
+from agent.apply import kolla, kolla_document, scene_act
 from agent.errors import ApplyError
 from tests.kolla.conftest import Door, entry, lay, snapshot
 
@@ -186,7 +186,7 @@ def test_a_failure_half_way_leaves_everything_as_it_was(root: Path, monkeypatch:
 
     monkeypatch.setattr(os, "rename", failing)
     with pytest.raises(ApplyError, match="No space left"):
-        kolla.apply(plan)
+        scene_act.apply(plan)
 
     assert done
     assert before == {name: seen[:4] for name, seen in snapshot(root).items()}

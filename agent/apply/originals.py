@@ -1,7 +1,10 @@
-"""What was where a document has put something, and what it has put there: `/etc/kolla/defaults`.
+"""What was where a document has put something, and what it has put there; the one keeper of originals.
 
-`state` has Kolla's own form, so that its tools can go on from ours. What we need beyond it, to tell our files from
-those that somebody changed since, is a file of its own beside it.
+Each document has a home, in which originals are kept under the path that they had, each once, and put back when its
+entry leaves the document. `state` has the form of Kolla's own file, so that its tools can go on from ours. What is
+needed beyond it, to tell our files from those that somebody changed since, is a file of its own beside it. While a
+document is being applied, that one knows what was placed before and what is about to be: killed anywhere between, the
+next run takes either for ours.
 """
 
 from __future__ import annotations
@@ -12,56 +15,82 @@ import os
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
-from agent.apply.kolla_scene import ABSENT, DIRECTORY, FILE, LINK, Node, Scene
+from agent.apply import blocks
+from agent.apply.scene import ABSENT, DIRECTORY, FILE, LINK, Node, Scene
 from agent.errors import ApplyError
 from agent.model import Json
 
-DEFAULTS = "/etc/kolla/defaults"
-STATE = f"{DEFAULTS}/state"
-PLACED = f"{DEFAULTS}/.placed.json"
+Prints: TypeAlias = "Mapping[str, tuple[str, ...]]"
+"""Path -> what tells our content there from another's; more than one while it is being replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory, as the guest spells it, in which a document's originals and the memory of them are."""
+
+    directory: str
+
+    @property
+    def state(self) -> str:
+        return f"{self.directory}/state"
+
+    @property
+    def placed(self) -> str:
+        return f"{self.directory}/.placed.json"
+
+    def original(self, path: str) -> str:
+        """Where the original of a path is kept."""
+        return self.directory + path
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """`saved`: path -> its original's place, None where there was none. `placed`: path -> what is there by us."""
 
+    home: Home
     saved: Mapping[str, str | None] = field(default_factory=dict)
-    placed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    placed: Mapping[str, Prints] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A path that a document decides about; `merged` when what else is in a directory there stays."""
+    """A path that a document decides about; `merged` when what else is in a directory there stays.
+
+    `block` is the name of the part of the file that is ours, "" where all of it is.
+    """
 
     path: str
-    merged: bool
+    merged: bool = False
+    block: str = ""
 
 
-def read(scene: Scene) -> Memory:
+def read(scene: Scene, home: Home) -> Memory:
     """What earlier runs remember, ours or those of Kolla's own tool. Raises ApplyError when it cannot be read."""
-    state, placed = _load(scene, STATE), _load(scene, PLACED)
+    state, placed = _load(scene, home.state), _load(scene, home.placed)
     saved: dict[str, str | None] = {}
     for path, entry in state.items():
         if not isinstance(entry, dict) or not path.startswith("/"):
-            raise ApplyError(f"reading {STATE}: the entry {path} is none of Kolla's; restore the file, or remove it")
+            raise ApplyError(f"reading {home.state}: the entry {path} is no object; restore the file, or remove it")
         # Kolla's tool swaps the two at each run
         places = (entry.get("source"), entry.get("dest"))
-        saved[path] = next((p for p in places if isinstance(p, str) and p.startswith(f"{DEFAULTS}/")), None)
+        saved[path] = next((p for p in places if isinstance(p, str) and p.startswith(f"{home.directory}/")), None)
     known = {
-        path: {inner: str(print_) for inner, print_ in entry.items()}
+        path: {inner: tuple(map(str, prints)) for inner, prints in entry.items() if isinstance(prints, list)}
         for path, entry in placed.items()
         if isinstance(entry, dict)
     }
-    return Memory(saved, known)
+    return Memory(home, saved, known)
 
 
 def _write(scene: Scene, memory: Memory) -> None:
     """Decide what both files will hold; where nothing is to be remembered and nothing was, there are none."""
-    if not memory.saved and scene.node(scene.settle(STATE)).kind == ABSENT:
+    home = memory.home
+    if not memory.saved and scene.node(scene.settle(home.state)).kind == ABSENT:
         return
-    make_home(scene)
-    for path, data in zip((STATE, PLACED), _written(memory), strict=True):
+    make_home(scene, home)
+    for path, data in zip((home.state, home.placed), _written(memory), strict=True):
         where = scene.settle(path)
         there = scene.node(where)
         mode, uid, gid = (
@@ -70,12 +99,12 @@ def _write(scene: Scene, memory: Memory) -> None:
         scene.put(where, Node(FILE, mode, uid, gid, data))
 
 
-def make_home(scene: Scene) -> None:
+def make_home(scene: Scene, home: Home) -> None:
     """Decide about the directory of originals: for us alone, as they may come from directories not all may enter."""
-    home = scene.settle(DEFAULTS)
-    if scene.node(home).kind != DIRECTORY:
-        scene.make_parents(home)
-        scene.put(home, Node(DIRECTORY, 0o700, os.geteuid(), os.getegid()))
+    directory = scene.settle(home.directory)
+    if scene.node(directory).kind != DIRECTORY:
+        scene.make_parents(directory)
+        scene.put(directory, Node(DIRECTORY, 0o700, os.geteuid(), os.getegid()))
 
 
 def _upwards(path: str) -> list[str]:
@@ -93,13 +122,8 @@ def _written(memory: Memory) -> tuple[bytes, bytes]:
     state: dict[str, Json] = {
         path: {"source": path, "preserve_properties": True, "dest": saved} for path, saved in memory.saved.items()
     }
-    placed = {path: dict(entry) for path, entry in memory.placed.items()}
+    placed = {path: {inner: sorted(prints) for inner, prints in entry.items()} for path, entry in memory.placed.items()}
     return json.dumps(state, indent=4).encode(), json.dumps(placed, indent=1, sort_keys=True).encode()
-
-
-def original(path: str) -> str:
-    """Where the original of a path is kept."""
-    return DEFAULTS + path
 
 
 def remember(
@@ -107,17 +131,17 @@ def remember(
 ) -> Memory:
     """What is to be known once the document is applied: an original is kept once, by the outermost path placed."""
     saved = {path: place for path, place in memory.saved.items() if path not in set(withdrawn)}
-    placed: dict[str, dict[str, str]] = {}
+    placed: dict[str, dict[str, tuple[str, ...]]] = {}
     for entry in sorted(written, key=lambda known: known.path.split("/")):
         path, there = entry.path, before.node(entry.path).kind
         owner = next((above for above in _upwards(path) if above in saved), None)
         if owner is None and there == DIRECTORY and entry.merged:
             continue
         if owner is None:
-            owner, saved[path] = path, None if there == ABSENT else original(path)
+            owner, saved[path] = path, None if there == ABSENT else memory.home.original(path)
         if scene.node(path).kind != ABSENT:
-            placed.setdefault(owner, {})[path] = _print(scene, path)
-    return Memory(saved, placed)
+            placed.setdefault(owner, {})[path] = (_print(scene, path, entry.block),)
+    return Memory(memory.home, saved, placed)
 
 
 def kept(before: Scene, memory: Memory, new: Memory, withdrawn: Iterable[str]) -> Scene:
@@ -127,23 +151,31 @@ def kept(before: Scene, memory: Memory, new: Memory, withdrawn: Iterable[str]) -
         if place is None or path in memory.saved:
             continue
         where = scene.settle(place)
-        if where in {scene.settle(STATE), scene.settle(PLACED)}:
+        if where in {scene.settle(new.home.state), scene.settle(new.home.placed)}:
             raise ApplyError(f"keeping the original of {path}: its place {place} is taken; choose another dest")
-        make_home(scene)
+        make_home(scene, new.home)
         scene.remove(where)
         scene.make_parents(where)
         scene.graft(before, path, where)
     old = {path: memory.saved[path] for path in withdrawn}
-    placed = {path: memory.placed[path] for path in withdrawn if path in memory.placed}
-    _write(scene, Memory({**old, **new.saved}, {**placed, **new.placed}))
+    _write(scene, Memory(new.home, {**old, **new.saved}, _either(memory.placed, new.placed)))
     return scene
+
+
+def _either(old: Mapping[str, Prints], new: Mapping[str, Prints]) -> dict[str, Prints]:
+    """What may be there by us while the new is taking the place of the old."""
+    both: dict[str, Prints] = {}
+    for top in {**old, **new}:
+        before, after = old.get(top, {}), new.get(top, {})
+        both[top] = {path: tuple({*before.get(path, ()), *after.get(path, ())}) for path in {**before, **after}}
+    return both
 
 
 def forgotten(before: Scene, memory: Memory, new: Memory, left: Collection[str]) -> Scene:
     """Decisions to make after all others: originals that are back in their place need not be kept."""
     scene = Scene(before.root)
     gone = [path for path in memory.saved if path not in new.saved]
-    if not gone:
+    if not gone and _either(memory.placed, new.placed) == new.placed:
         return scene
     needed = [place for place in new.saved.values() if place]
     for path in gone:
@@ -161,23 +193,45 @@ def withdraw(scene: Scene, memory: Memory, path: str) -> list[str]:
         if saved is None and scene.node(path).kind == DIRECTORY:
             return [path]
         scene.remove(path)
-    left = _clear(scene, memory.placed.get(path, {}))
+    prints = memory.placed.get(path, {})
+    if any(blocks.is_print(known) for known in prints.get(path, ())):
+        return _withdraw_block(scene, prints[path], path, saved)
+    left = _clear(scene, prints, path, saved)
     if saved is not None and scene.node(saved).kind != ABSENT:
         _restore(scene, saved, path, left)
     return left
 
 
-def _clear(scene: Scene, placed: Mapping[str, str]) -> list[str]:
-    """Take away what is still as we left it, and directories that are empty then."""
+def _withdraw_block(scene: Scene, prints: Collection[str], path: str, saved: str | None) -> list[str]:
+    """Take our block out of a file; what others wrote around it stays."""
+    if scene.node(path).kind != FILE:
+        return []
+    found = blocks.without(scene.content(path), prints)
+    if found is None:
+        return [path]
+    was = scene.content(saved) if saved is not None else b""
+    if found.rstrip(b"\n") != was.rstrip(b"\n"):
+        scene.put(path, replace(scene.node(path), content=found, mtime_ns=None))
+    elif saved is None:
+        scene.remove(path)
+    else:
+        scene.put(path, replace(scene.node(saved), content=was, mtime_ns=None))
+    return []
+
+
+def _clear(scene: Scene, placed: Prints, top: str, saved: str | None) -> list[str]:
+    """Take away what is still as we left it, or as it was before us, and directories that are empty then."""
     left = []
     for inner in sorted(placed, reverse=True):
         node = scene.node(inner)
         if node.kind == ABSENT:
             continue
-        if node.kind == DIRECTORY and placed[inner] == DIRECTORY:
+        if node.kind == DIRECTORY and DIRECTORY in placed[inner]:
             if not scene.names(inner):
                 scene.remove(inner)
-        elif _print(scene, inner) == placed[inner]:
+            continue
+        known = _print(scene, inner)
+        if known in placed[inner] or (saved is not None and known == _print(scene, saved + inner[len(top) :])):
             scene.remove(inner)
         else:
             left.append(inner)
@@ -199,8 +253,10 @@ def _restore(scene: Scene, saved: str, path: str, left: list[str]) -> None:
         _restore(scene, posixpath.join(saved, name), posixpath.join(path, name), left)
 
 
-def _print(scene: Scene, path: str) -> str:
+def _print(scene: Scene, path: str, block: str = "") -> str:
     node = scene.node(path)
+    if node.kind == FILE and block:
+        return blocks.print_of(scene.content(path), block)
     if node.kind == FILE:
         return f"sha256:{hashlib.sha256(scene.content(path)).hexdigest()}"
     return f"link:{node.target}" if node.kind == LINK else node.kind

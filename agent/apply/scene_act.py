@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from agent.apply import install
-from agent.apply.kolla_scene import ABSENT, DIRECTORY, FILE, LINK, OTHER, Node, Scene
 from agent.apply.place import Placement
+from agent.apply.scene import ABSENT, DIRECTORY, FILE, LINK, OTHER, Node, Scene
 from agent.errors import ApplyError
 
 
@@ -26,12 +26,36 @@ class Changes:
     directories: tuple[tuple[Path, Node], ...] = ()  # to be made, or to get other rights
     placements: tuple[Placement, ...] = ()
     times: tuple[tuple[Path, int], ...] = ()
+    near: tuple[Path, ...] = ()  # directories in which a run that was killed may have left something
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Every path that changes, once, in order."""
         listed = [*self.away, *(path for path, _ in (*self.rights, *self.directories, *self.times))]
         return tuple(sorted({*listed, *(placement.path for placement in self.placements)}))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What applying a document does: keep originals, make the guest so, then forget what is not kept any more."""
+
+    keep: Changes
+    make: Changes
+    forget: Changes
+    withdrawn: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every path that changes, in order; none exactly when applying changes nothing."""
+        return tuple(sorted({*self.keep.paths, *self.make.paths, *self.forget.paths}))
+
+
+def apply(plan: Plan) -> None:
+    """Carry it out. Raises ApplyError when everything was put back."""
+    with ExitStack() as steps:
+        for step in (plan.keep, plan.make, plan.forget):
+            steps.enter_context(acting(step))
 
 
 def changes(scene: Scene) -> Changes:
@@ -57,18 +81,22 @@ def changes(scene: Scene) -> Changes:
             placements.append(Placement(where, link=node.target))
         elif node.kind == FILE and node.content is not None:
             if _placed_anew(scene, path, node, seen):
-                placements.append(Placement(where, node.content, mode=node.mode, uid=node.uid, gid=node.gid))
+                placements.append(
+                    Placement(where, node.content, "", node.mode, node.uid, node.gid, validate=node.validate)
+                )
                 seen = Node()
             if node.mtime_ns not in {None, seen.mtime_ns}:
                 times.append((where, node.mtime_ns or 0))
         elif node.kind in {FILE, OTHER} and _rights(node) != _rights(seen):
             rights.append((where, node))
-    return Changes(tuple(away), tuple(rights), tuple(directories), tuple(placements), tuple(times))
+    near = tuple(sorted({scene.place(path).parent for path in scene.decided}))
+    return Changes(tuple(away), tuple(rights), tuple(directories), tuple(placements), tuple(times), near)
 
 
 @contextmanager
 def acting(due: Changes) -> Iterator[None]:
     """Make the changes; whatever fails, here or in the body, puts everything back."""
+    install.sweep(due.near)
     with ExitStack() as undo:  # emptied at the end: it runs only when something fails
         aside = [_move_away(path, undo) for path in due.away]
         for path, node in due.rights:

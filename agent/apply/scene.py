@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from agent.apply.kolla_document import directory_mode, has_magic
 from agent.errors import ApplyError
 
 ABSENT, FILE, LINK, DIRECTORY, OTHER = "absent", "file", "link", "directory", "other"
 LINKS = 40  # as many as the kernel follows
+_MAGIC = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,17 @@ class Node:
     target: str = ""
     mtime_ns: int | None = None
     fresh: bool = False  # a directory of which only what is declared shall be there
+    validate: tuple[str, ...] = ()  # as that of a placement
+
+
+def has_magic(path: str) -> bool:
+    """Whether a path is a pattern for several."""
+    return bool(_MAGIC.search(path))
+
+
+def directory_mode(mode: int) -> int:
+    """Directories can be entered by whoever may read them."""
+    return mode | (mode & 0o444) >> 2
 
 
 class Scene:

@@ -5,17 +5,32 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from agent.apply.kolla_document import InvalidConfig, Owner
-from agent.apply.kolla_scene import FILE, Scene
+from agent.apply.scene import FILE, Scene
+from agent.errors import ApplyError
+
+
+class UnknownAccount(ApplyError):
+    """A name that no user or group here has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Names or numbers, as a document spells them; `where` is its key, for messages."""
+
+    user: str
+    group: str
+    where: str = ""
+
 
 Ids: TypeAlias = Callable[[Owner], tuple[int, int]]
 
 
 def ids(scene: Scene) -> Ids:
-    """Numbers for an owner; raises InvalidConfig for a name that nobody has."""
+    """Numbers for an owner; raises UnknownAccount for a name that nobody has."""
     if scene.root == Path("/"):
         return lambda owner: (_number(owner.user, _uid, owner, "user"), _number(owner.group, _gid, owner, "group"))
     users, groups = _table(scene, "/etc/passwd"), _table(scene, "/etc/group")
@@ -30,7 +45,7 @@ def _number(name: str, known: Callable[[str], int | None], owner: Owner, kind: s
     if found is None and name.isascii() and name.isdecimal():
         return int(name)
     if found is None:
-        raise InvalidConfig(f"{owner.where}: there is no {kind} {name} here")
+        raise UnknownAccount(f"{owner.where}: there is no {kind} {name} here")
     return found
 
 
