@@ -4,7 +4,7 @@ PY := .ci/python
 BUILD := /tmp/os-deploy-agent-build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench image lock clean
+.PHONY: help demo test check bench fuzz image lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ test:  ## everything: the fast tests on each Python here, a real Heat, the whole
 
 bench:  ## the agent beside its peers
 	@$(PY) -m benchmarks
+
+fuzz:  ## the old tools and ours side by side on generated input (FUZZ_MINUTES=60)
+	@$(PY) -m tests.tools install
+	@$(PY) -m tests.fuzz --minutes $(or $(FUZZ_MINUTES),60)
 
 image:  ## build an image without a network, as root, in $(BUILD); DRY=1 tells what it would do, ELEMENTS=... chooses
 	@$(if $(ELEMENTS),,DIB_ROOT_DIRECTORY=$$($(PY) -m tests.image root)) \

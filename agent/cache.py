@@ -157,7 +157,7 @@ class Cache:
                 state.write(first, data)
 
     def write_list(self, items: Iterable[Item]) -> None:
-        state.write(self.path(LIST), _dump([str(self.path(item.file)) for item in items]))
+        state.write(self.path(LIST), json.dumps([str(self.path(item.file)) for item in items]).encode())
 
     def commit(self, items: Iterable[Item]) -> None:
         """The command has succeeded with these."""

@@ -70,9 +70,9 @@ def fallback(root: Path) -> tuple[str, ...]:
 
 def listed(path: str) -> list[str]:
     """The file names that a JSON list in a file gives, none when the file is not there."""
-    content = _content(path)
-    if content is None:
+    if not Path(path).exists():
         return []
+    content = _content(path)
     names = [name for name in content if isinstance(name, str)] if isinstance(content, list) else []
     if not isinstance(content, list) or len(names) != len(content):
         raise MetadataError(f"reading {path}: a JSON list of file names is wanted")

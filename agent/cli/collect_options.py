@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -187,9 +188,10 @@ def _as_spelled(word: str, spelled: Mapping[str, str]) -> str:
 
 
 def _number(text: str) -> str:
-    if not 0 <= float(text) < float("inf"):
-        raise ValueError(text)
-    return text
+    with suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return text
+    raise argparse.ArgumentTypeError(f"invalid number of seconds: {text!r}")
 
 
 # ----------------------------------------------------------------------------------------------------- files
@@ -319,7 +321,7 @@ def _seconds(values: Values, key: str) -> float:
     text = _text(values, key)
     try:
         return float(_number(text))
-    except ValueError as exc:
+    except argparse.ArgumentTypeError as exc:
         raise SettingsError(f"setting {key}: {text!r} is no number of seconds") from exc
 
 

@@ -1,4 +1,4 @@
-"""The real tools: ansible and salt each in an environment in the cache directory, puppet from the distribution."""
+"""The real tools: ansible, salt and the peers in environments in the cache directory, puppet by the distribution."""
 
 import os
 import shutil
@@ -15,6 +15,7 @@ from types import ModuleType
 from tests.conftest import CHECKOUT
 
 PROGRAMS = {"ansible": "ansible-playbook", "salt": "salt-call"}  # lock -> what it brings
+PEERS = {"peers": "os-apply-config"}  # the tools that this agent replaces
 PUPPET = "puppet-agent"
 TRIES = 3
 PAUSE_S = 10
@@ -38,7 +39,7 @@ def puppet() -> str | None:
 
 def install() -> list[str]:
     """Install whatever is missing, each in three tries; what could not be."""
-    wanted = dict.fromkeys(PROGRAMS, install_environment) | {"puppet": install_puppet}
+    wanted = dict.fromkeys(PROGRAMS | PEERS, install_environment) | {"puppet": install_puppet}
     return [name for name, how in wanted.items() if not any(attempt(name, how, number) for number in range(TRIES))]
 
 
@@ -61,7 +62,7 @@ def install_environment(name: str) -> str:
         say(f"installing {lock(name).name}")
         subprocess.run([sys.executable, CHECKOUT / ".ci/environment", lock(name)], stdout=subprocess.DEVNULL)
         found = directory(name)
-    return str(found / PROGRAMS[name]) if found else ""
+    return str(found / (PROGRAMS | PEERS)[name]) if found else ""
 
 
 def install_puppet(_name: str) -> str:
