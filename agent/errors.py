@@ -8,6 +8,7 @@
     ├── Refused            an endpoint said no: keep the outcome, report, slow down
     │   └── Gone           what was asked for is there no more, and the server knows it
     ├── ApplyError         a template or file could not be applied
+    ├── TrustError         a policy, key or signature does not let something be done exit 77
     └── StateError         our own disk failed us: never run a hook without memory   exit 74
         └── Busy           another process holds the lock of the state directory     exit 75
 
@@ -61,6 +62,10 @@ class Gone(Refused):
 
 class ApplyError(AgentError):
     exit_status = 1
+
+
+class TrustError(AgentError):
+    exit_status = 77
 
 
 class StateError(AgentError):

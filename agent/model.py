@@ -90,7 +90,8 @@ class Deployment:
     """One SoftwareConfig that Heat derived for this server.
 
     `id` is Heat's, `key` names its files (the id itself unless that is unfit for a file name), `raw` is the element as
-    it came, for hooks that are programs of their own.
+    it came, for hooks that are programs of their own; in it a component is resolved already. `listed` is the element as
+    the source listed it, which is what a signature covers.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Deployment:
     source: str = ""
     creation_time: str = ""
     raw: JsonMap = field(default_factory=dict, repr=False)
+    listed: JsonMap = field(default_factory=dict, repr=False)
     manner: Manner = USUAL
     fault: str = ""
 

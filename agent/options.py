@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 LIMITS = ("memory", "tasks", "cpu_time", "open_files")
-COMMON = frozenset({"timeout", "on_interrupt", "progress", "run_as", *LIMITS})
+COMMON = frozenset({"timeout", "on_interrupt", "progress", "run_as", "signature", *LIMITS})
 """What every group knows; the others are the hook's own (`OPTIONS` of its module)."""
 
 _SIZE = re.compile(r"([0-9]{1,18})([KMGT]?)")

@@ -85,6 +85,7 @@ def deployment(raw: JsonMap) -> Deployment:
         endpoint=_endpoint(inputs),
         creation_time=_string(raw.get("creation_time")),
         raw={**raw, "group": group, "config": config} if raw.get("group") == COMPONENT else raw,
+        listed=raw,
         manner=parse_manner(options, faults),
         fault="; ".join(faults),
     )

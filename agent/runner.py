@@ -33,6 +33,7 @@ from agent.journal import Journal
 from agent.model import Deployment, Entry, JsonMap, Outcome
 from agent.settings import Settings
 from agent.state import Lock
+from agent.trust import judge
 
 RERUNS = 3  # of a hook that was interrupted and asks for it
 ATTEMPT, REBOOTS = "OS_DEPLOY_AGENT_ATTEMPT", "OS_DEPLOY_AGENT_REBOOTS"
@@ -76,8 +77,10 @@ class Running:
 def start(deployment: Deployment, journal: Journal, settings: Settings) -> Running | None:
     """Begin a deployment: durable mark first, then the process. None when a runner of it is alive already.
 
+    What the policy of this guest refuses has a runner too, which says so instead of running a hook.
     Raises StateError when the mark cannot be written or there is no room for a process; nothing was started then.
     """
+    refusal = judge.refusal(deployment, settings)  # before anything is written; the lock is not its to inherit
     lock = state.try_lock(journal.lock_path(deployment.key))
     if lock is None:
         return None
@@ -94,7 +97,7 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
             raise StateError(f"starting the runner of {deployment.id}: {exc.strerror}; end other processes") from exc
         else:
             if pid == 0:
-                _main(deployment, journal, settings, lock, tell, told)
+                _main(deployment, journal, settings, lock, tell, told, refusal)
         finally:
             os.close(tell)
     finally:
@@ -241,7 +244,13 @@ def _modified(path: Path) -> str:
 
 
 def _main(
-    deployment: Deployment, journal: Journal, settings: Settings, lock: Lock, tell: int, told: dict[str, str]
+    deployment: Deployment,
+    journal: Journal,
+    settings: Settings,
+    lock: Lock,
+    tell: int,
+    told: dict[str, str],
+    refusal: str,
 ) -> NoReturn:
     status = 70
     try:
@@ -249,7 +258,11 @@ def _main(
         live = LiveLog(settings.path(settings.log_dir) / f"{deployment.key}.log", settings.output_limit)
         lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})
         try:
-            outcome = answer(deployment, settings, os.environ, live.write, told=told)
+            outcome = (
+                Outcome(model.STATUS_REFUSED, "", f"{refusal}\n")
+                if refusal
+                else answer(deployment, settings, os.environ, live.write, told=told)
+            )
         except process.Interrupted:
             if deployment.manner.rerun:  # without an outcome it counts as interrupted, also when the machine goes down
                 os._exit(0)

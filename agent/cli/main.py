@@ -28,6 +28,10 @@ COMMANDS = {
     "validate": ("agent.cli.validate", "name every fault of the settings and of metadata files"),
     "apply": ("agent.cli.files", "place the files of a document, or show what would change"),
     "sync": ("agent.cli.sync", "clean up after docker-cmd, docker-compose or kubelet deployments that left"),
+    "keygen": ("agent.cli.keygen", "make a key to sign software configs with"),
+    "sign": ("agent.cli.sign", "sign a software config and print the options for its template"),
+    "verify": ("agent.cli.verify", "tell whose signature software configs carry, and whether it fits"),
+    "policy": ("agent.cli.policy", "explain what this guest's policy decides"),
     "serve": ("agent.cli.serve", "serve a metadata file and take signals, on loopback"),
     "doors": ("agent.cli.doors", "install or remove links of the old command names"),
 }

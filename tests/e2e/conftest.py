@@ -50,7 +50,7 @@ class Launcher:
 
     def __call__(self, template: str, **parameters: object) -> Stack:
         """A stack whose scripts note their runs in the guest's file, and which the guest is booted into."""
-        name = f"e2e-{template.removesuffix('.yaml')}-{os.getpid()}-{next(NUMBERS)}"
+        name = f"e2e-{Path(template).stem}-{os.getpid()}-{next(NUMBERS)}"
         stack = self.heat.create(name, template, {**parameters, "runs": str(self.guest.runs)})
         self.started.append(stack)
         self.guest.boot(self.heat.bootstrap(stack))
