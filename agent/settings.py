@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent import ownership
 from agent.errors import SettingsError
 from agent.model import Json
 
@@ -251,6 +252,8 @@ def flag_of(key: str) -> str:
 
 def _text(path: Path) -> str:
     try:
+        if others := ownership.writable_by_others(path):
+            raise SettingsError(f"reading settings {path}: {others}")
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"reading settings {path}: {exc}; make it readable UTF-8 text") from exc

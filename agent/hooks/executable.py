@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from agent import jsontext, model, parse
+from agent import jsontext, model, ownership, parse
 from agent.errors import MetadataError
 from agent.hooks import workplace
 from agent.hooks.workplace import Workplace
@@ -22,6 +22,8 @@ REFUSES_USER = ""
 def run(deployment: Deployment, place: Workplace, program: Path) -> Outcome:
     what = f"hook {program}"
     try:
+        if others := ownership.writable_by_others(program):
+            return Outcome(model.STATUS_REFUSED, "", f"{what} for '{deployment.name}' is not run: {others}\n")
         finished = workplace.run(
             place,
             deployment,
