@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 COMMANDS = {
     "run": ("agent.cli.run", "poll and deploy until SIGTERM (the daemon)"),
     "status": ("agent.cli.status", "say what waits, runs, failed or is not signalled yet, and what to do"),
+    "show": ("agent.cli.show", "tell everything known of one deployment, secrets masked"),
+    "log": ("agent.cli.log", "print what a deployment has printed, or prints just now"),
+    "history": ("agent.cli.history", "list what was deployed here, oldest first"),
+    "rerun": ("agent.cli.rerun", "let a deployment be run once more"),
+    "cancel": ("agent.cli.cancel", "end a hook that runs, with all that belongs to it"),
     "hook": ("agent.cli.hook", "run one deployment from stdin by hand"),
     "validate": ("agent.cli.validate", "name every fault of the settings and of metadata files"),
     "apply": ("agent.cli.files", "place the files of a document, or show what would change"),

@@ -1,0 +1,135 @@
+"""What an operator does by hand goes the ways that the agent goes itself."""
+
+import os
+import signal
+from pathlib import Path
+
+from tests.operator.conftest import Ask
+from tests.process.endpoint import Endpoint
+from tests.process.guest import Guest, until
+
+QUICK = {"polling_interval": "3600", "min_polling_interval": "3600"}
+COUNTED = "#!/bin/sh\necho ran >> $WITNESS\n"
+GATED = "#!/bin/sh\necho begin >> $WITNESS\nwhile [ ! -e $WITNESS.open ]; do sleep 0.05; done\necho end >> $WITNESS\n"
+
+
+def test_a_rerun_is_begun_at_once_by_a_daemon_that_would_have_slept_an_hour(
+    guest: Guest, endpoint: Endpoint, ask: Ask
+) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED))
+    daemon = guest.start("run", **QUICK)
+    until(lambda: guest.states() == {"id-web": "signalled"}, "the deployment to be done")
+
+    said = ask("rerun", "web")
+
+    assert f"web: its mark is removed; agent run (pid {daemon.pid}) was told to look" in said.stdout
+    assert "Heat ignores the new outcome" in said.stdout
+    until(lambda: guest.seen() == ["ran", "ran"], "the second run")
+    until(lambda: len(endpoint.signals) == 2, "its signal")
+
+
+def test_a_rerun_without_an_agent_waits_for_the_next_one(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED))
+    guest.once()
+
+    said = ask("rerun", "web")
+    again = ask("rerun", "web")
+    guest.once()
+
+    assert "the next agent run or agent --once will begin it" in said.stdout
+    assert (64, True) == (again.status, "has not begun yet" in again.stderr)
+    assert ["ran", "ran"] == guest.seen()
+
+
+def test_what_runs_is_not_rerun(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", GATED))
+    guest.start("run", **QUICK)
+    until(guest.seen, "the hook to begin")
+
+    said = ask("rerun", "web")
+
+    assert 64 == said.status
+    assert "'web' runs just now; cancel it first" in said.stderr
+    assert (guest.deployed / "id-web.json").exists()
+
+
+def test_what_has_left_the_metadata_is_not_rerun(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED))
+    guest.once()
+    endpoint.serve(endpoint.script("other", COUNTED))
+    guest.once()
+
+    said = ask("rerun", "web")
+
+    assert (64, True) == (said.status, "listed by no source any more" in said.stderr)
+    assert (guest.deployed / "id-web.json").exists()
+
+
+def test_cancelling_ends_the_whole_tree_and_is_signalled_as_failed(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    tree = "#!/bin/sh\nsetsid sleep 600 &\necho begin >> $WITNESS\nsleep 600\n"
+    endpoint.serve(endpoint.script("web", tree))
+    daemon = guest.start("run", **QUICK)
+    until(guest.seen, "the hook to begin")
+
+    said = ask("cancel", "web")
+
+    assert "web: ended; an agent signals it as failed, interrupted" in said.stdout
+    [sent] = until(lambda: endpoint.signals, "the outcome")
+    assert ("FAILED", True) == (sent.judged, "interrupted" in sent.stderr)
+    assert [daemon.pid] == until(lambda: len(alive := guest.processes()) == 1 and alive, "the tree to be gone")
+
+
+def test_there_is_nothing_to_cancel_where_nothing_runs(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED))
+    guest.once()
+
+    said = ask("cancel", "web")
+
+    assert (64, True) == (said.status, "does not run; there is nothing to cancel" in said.stderr)
+
+
+def test_no_stranger_is_signalled_for_a_pid_in_a_stale_lock(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    """The pid was written before a reboot, or by another container; the lock is held by somebody else."""
+    endpoint.serve(endpoint.script("web", GATED))
+    guest.start("run", **QUICK)
+    until(guest.seen, "the hook to begin")
+    stranger = guest.start("run", root=str(guest.root / "elsewhere"))
+    lock = guest.state / "running/id-web.lock"
+    until(lock.read_bytes, "the runner to note its pid")
+    before = lock.read_text()
+    lock.write_text(f'{{"pid": {stranger.pid}}}')
+
+    said = ask("cancel", "web")
+
+    lock.write_text(before)
+    assert (74, True) == (said.status, "that process does not hold it" in said.stderr)
+    assert stranger.poll() is None
+
+
+def test_a_once_that_runs_is_not_disturbed_by_a_rerun(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED), endpoint.script("slow", GATED))
+    once = guest.start("--once")
+    until(lambda: "begin" in guest.seen(), "the second hook to begin")
+
+    said = ask("rerun", "web")
+
+    assert "the next agent run or agent --once" in said.stdout
+    assert once.poll() is None
+    Path(f"{guest.witness}.open").touch()
+    assert 0 == once.wait(15)
+
+
+def test_the_kernel_alone_says_who_holds_a_lock(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    """A runner that was killed leaves its pid in the lock; nothing is told to whoever has that number now."""
+    endpoint.serve(endpoint.script("web", GATED))
+    daemon = guest.start("run", **QUICK)
+    until(guest.seen, "the hook to begin")
+    daemon.kill()
+    daemon.wait(10)
+    [runner] = guest.runners()
+    os.kill(runner, signal.SIGKILL)
+    until(lambda: not guest.runners(), "the runner to be gone")
+
+    said = ask("cancel", "web")
+
+    assert (64, True) == (said.status, "does not run" in said.stderr)
