@@ -76,8 +76,11 @@ class Heat:
 
     # ---- changing stacks
 
-    def create(self, name: str, template: str, parameters: Facts, *, timeout_min: int = 10) -> Stack:
-        body = {**declared(template, parameters), "stack_name": name, "timeout_mins": timeout_min}
+    def create(
+        self, name: str, template: str, parameters: Facts, *, timeout_min: int = 10, disable_rollback: bool = True
+    ) -> Stack:
+        limits = {"timeout_mins": timeout_min, "disable_rollback": disable_rollback}
+        body = {**declared(template, parameters), "stack_name": name, **limits}
         return Stack(name, self.call("POST", "/stacks", body)["stack"]["id"])
 
     def update(self, stack: Stack, template: str, parameters: Facts) -> None:

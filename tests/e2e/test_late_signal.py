@@ -9,10 +9,10 @@ import pytest
 from tests.e2e.cloud import Heat, Stack, eventually
 from tests.e2e.conftest import Launcher
 from tests.e2e.guest import Guest
-from tests.e2e.transports import CFN, HEAT, Transports
+from tests.e2e.transports import CFN, EACH_POLL, HEAT, Transports
 
 
-@pytest.mark.parametrize("transports", [HEAT, CFN], ids=str)
+@pytest.mark.parametrize("transports", EACH_POLL, ids=str)
 def test_an_old_outcome_never_fills_the_outputs_of_the_next_deployment(
     heat: Heat, guest: Guest, launch: Launcher, transports: Transports
 ) -> None:

@@ -1,198 +1,203 @@
-"""What the owner does while a hook runs, and what the guest sees and does then.
+"""What the owner does while a hook runs, and what the guest sees and does then, on every way of polling side by side.
 
 Heat tells a guest only that an id has left its document. An update or a cancelled one waits for the hook, unseen.
 """
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tests.e2e.cloud import Heat, Stack, declared, eventually
-from tests.e2e.conftest import Launcher
-from tests.e2e.guest import Guest
-from tests.e2e.transports import CFN, HEAT, Transports
-from tests.lab import processes
+from tests.e2e.cloud import Heat, eventually
+from tests.e2e.conftest import Member, crew
+from tests.e2e.transports import EACH_POLL
 
 OFTEN = {
     "polling_interval": 0.5,
     "min_polling_interval": 0.5,
-    "cfn__polling_interval": 0.5,
+    "cfn__polling_interval": 1,
     "cfn__min_polling_interval": 0.5,
     "kill_grace": 2,
 }
-WAITS_FOR_LEAVE = """#!/bin/sh
-echo $$ > "$runs.pid"
-echo "$deploy_action $word" >> "$runs"
-while [ ! -e "$runs.leave" ]; do sleep 0.2; done
-printf 'hello %s' "$word" > "$heat_outputs_path.greeting"
-"""
 
 
-def let_go(guest: Guest) -> None:
-    guest.runs.with_name("runs.leave").touch()
+@pytest.fixture
+def members(heat: Heat, tmp_path: Path) -> Iterator[list[Member]]:
+    """A guest for each way of polling; its script waits to be let go."""
+    with crew(heat, tmp_path, EACH_POLL, OFTEN) as began:
+        yield began
 
 
-def hold_again(guest: Guest) -> None:
-    guest.runs.with_name("runs.leave").unlink()
+def each(members: list[Member], look: Callable[[Member], Any]) -> dict[str, Any]:
+    """What there is to see at each member, by its name."""
+    return {str(member): look(member) for member in members}
 
 
-def wait_ended(guest: Guest) -> None:
-    pid = int(guest.runs.with_name("runs.pid").read_text())
-    eventually(lambda: processes.started_at(pid) is None, "the script to be gone", 30)
+def all_of(members: list[Member], value: object) -> dict[str, Any]:
+    return dict.fromkeys(map(str, members), value)
 
 
-def cancel_update(heat: Heat, stack: Stack, how: str) -> None:
-    heat.call("POST", f"{stack.path}/actions", {how: None})
+def updated(heat: Heat, members: list[Member]) -> None:
+    """Complete the creation and let the script of an update begin."""
+    for member in members:
+        member.let_go()
+    for member in members:
+        heat.wait(member.stack, "CREATE_COMPLETE")
+        member.hold_again()
+        member.update(word="two")
+    for member in members:
+        member.guest.wait_ran("UPDATE two")
 
 
-@pytest.mark.parametrize("transports", [HEAT, CFN], ids=str)
-def test_an_update_waits_for_the_running_script_and_runs_after_it(
-    heat: Heat, guest: Guest, launch: Launcher, transports: Transports
-) -> None:
-    guest.configure(**OFTEN)
-    given = {**transports.parameters, "script": WAITS_FOR_LEAVE}
-    stack = launch("script.yaml", **given, word="one")
-    old = heat.wait_offered(stack, "hello")
+def cancel_update(heat: Heat, member: Member, how: str) -> None:
+    heat.call("POST", f"{member.stack.path}/actions", {how: None})
 
-    with guest.daemon():
-        guest.wait_ran("CREATE one")
-        launch.update(stack, "script.yaml", **given, word="two")
-        heat.wait(stack, "UPDATE_IN_PROGRESS")
-        meanwhile = heat.offered(stack)["hello"]["id"]
-        let_go(guest)
-        heat.wait(stack, "UPDATE_COMPLETE")
 
-    assert old == meanwhile
+def delete_deployment(heat: Heat, member: Member) -> None:
+    object_id = heat.resource(member.stack, "deployment")["physical_resource_id"]
+    heat.call("DELETE", f"/software_deployments/{object_id}")
+
+
+def greeting(heat: Heat, member: Member) -> str:
+    return str(heat.outputs(member.stack)["greeting"])
+
+
+def test_an_update_waits_for_the_running_script_and_runs_after_it(heat: Heat, members: list[Member]) -> None:
+    for member in members:
+        member.update(word="two")
+    for member in members:
+        heat.wait(member.stack, "UPDATE_IN_PROGRESS")
+    meanwhile = each(members, lambda member: heat.offered(member.stack)["hello"]["id"])
+    for member in members:
+        member.let_go()
+    for member in members:
+        heat.wait(member.stack, "UPDATE_COMPLETE")
+
+    assert each(members, lambda member: member.id) == meanwhile
     # Heat makes the update's deployment twice now and then (2 of 10 by CFN), each with its own id: each id runs once.
-    first, *updates = guest.ran()
-    assert ("CREATE one", {"UPDATE two"}) == (first, set(updates))
-    assert guest.known() == len(guest.ran())
-    assert "hello two" == heat.outputs(stack)["greeting"]
-    assert "signalled" == guest.journal(old)["state"]
+    runs = each(members, lambda member: (member.guest.ran()[0], set(member.guest.ran()[1:])))
+    assert all_of(members, ("CREATE one", {"UPDATE two"})) == runs
+    assert each(members, lambda member: len(member.guest.ran())) == each(members, lambda member: member.guest.known())
+    assert all_of(members, "hello two") == each(members, partial(greeting, heat))
+    assert all_of(members, "signalled") == each(members, lambda member: member.guest.journal(member.id)["state"])
 
 
-def test_a_cancelled_update_with_rollback_runs_the_old_values_next(heat: Heat, guest: Guest, launch: Launcher) -> None:
-    guest.configure(**OFTEN)
-    given = {**HEAT.parameters, "script": WAITS_FOR_LEAVE}
-    stack = launch("script.yaml", **given, word="one")
+def test_a_cancelled_update_with_rollback_runs_the_old_values_next(heat: Heat, members: list[Member]) -> None:
+    updated(heat, members)
 
-    with guest.daemon():
-        guest.wait_ran("CREATE one")
-        let_go(guest)
-        heat.wait(stack, "CREATE_COMPLETE")
-        hold_again(guest)
-        launch.update(stack, "script.yaml", **given, word="two")
-        guest.wait_ran("UPDATE two")
-        cancel_update(heat, stack, "cancel_update")
-        heat.wait(stack, "ROLLBACK_IN_PROGRESS")
-        let_go(guest)
-        heat.wait(stack, "ROLLBACK_COMPLETE")
+    for member in members:
+        cancel_update(heat, member, "cancel_update")
+    for member in members:
+        heat.wait(member.stack, "ROLLBACK_IN_PROGRESS")
+        member.let_go()
+    for member in members:
+        heat.wait(member.stack, "ROLLBACK_COMPLETE")
 
-    assert ["CREATE one", "UPDATE two", "UPDATE one"] == guest.ran()
-    assert "hello one" == heat.outputs(stack)["greeting"]
+    ran = each(members, lambda member: member.guest.ran())
+    assert all_of(members, ["CREATE one", "UPDATE two", "UPDATE one"]) == ran
+    assert all_of(members, "hello one") == each(members, partial(greeting, heat))
 
 
-def test_a_cancelled_update_without_rollback_takes_the_late_outcome(heat: Heat, guest: Guest, launch: Launcher) -> None:
-    guest.configure(**OFTEN)
-    given = {**HEAT.parameters, "script": WAITS_FOR_LEAVE}
-    stack = launch("script.yaml", **given, word="one")
+def test_a_cancelled_update_without_rollback_takes_the_late_outcome(heat: Heat, members: list[Member]) -> None:
+    updated(heat, members)
 
-    with guest.daemon():
-        guest.wait_ran("CREATE one")
-        let_go(guest)
-        heat.wait(stack, "CREATE_COMPLETE")
-        hold_again(guest)
-        launch.update(stack, "script.yaml", **given, word="two")
-        guest.wait_ran("UPDATE two")
-        cancel_update(heat, stack, "cancel_without_rollback")
-        heat.wait(stack, "UPDATE_FAILED")
-        let_go(guest)
-        eventually(lambda: heat.deployment(stack, "deployment")["status"] == "COMPLETE", "the late outcome", 30)
+    for member in members:
+        cancel_update(heat, member, "cancel_without_rollback")
+    for member in members:
+        heat.wait(member.stack, "UPDATE_FAILED")
+        member.let_go()
+    for member in members:
+        complete = partial(completed, heat, member)
+        eventually(complete, f"the late outcome of {member}", 30)
 
-    assert "UPDATE_FAILED" == heat.status(stack).word
-    assert ["CREATE one", "UPDATE two"] == guest.ran()
+    assert all_of(members, "UPDATE_FAILED") == each(members, lambda member: heat.status(member.stack).word)
+    assert all_of(members, ["CREATE one", "UPDATE two"]) == each(members, lambda member: member.guest.ran())
 
 
-def test_a_deletion_with_an_action_ends_the_script_and_runs_the_last_one(
-    heat: Heat, guest: Guest, launch: Launcher
-) -> None:
-    guest.configure(**OFTEN)
-    given = {**HEAT.parameters, "script": WAITS_FOR_LEAVE, "actions": "CREATE,UPDATE,DELETE"}
-    stack = launch("script.yaml", **given, word="one")
-    old = heat.wait_offered(stack, "hello")
+def completed(heat: Heat, member: Member) -> bool:
+    return bool(heat.deployment(member.stack, "deployment")["status"] == "COMPLETE")
 
-    with guest.daemon():
-        guest.wait_ran("CREATE one")
-        first = guest.runs.with_name("runs.pid").read_text()
-        heat.delete(stack)
-        guest.wait_ran("DELETE one")
-        eventually(lambda: processes.started_at(int(first)) is None, "the first script to be gone", 10)
-        let_go(guest)
-        heat.wait_gone(stack)
 
-    assert ["CREATE one", "DELETE one"] == guest.ran()
-    assert "superseded" == guest.journal(old)["state"]
+def test_a_deleted_stack_ends_the_script_and_nothing_is_sent(heat: Heat, members: list[Member]) -> None:
+    scripts = each(members, Member.script)
+
+    for member in members:
+        heat.delete(member.stack)
+    for member in members:
+        member.wait_ended(scripts[str(member)])
+        member.wait_state("superseded")
+        heat.wait_gone(member.stack)
+
+    assert all_of(members, ["CREATE one"]) == each(members, lambda member: member.guest.ran())
+
+
+def test_a_deletion_with_an_action_ends_the_script_and_runs_the_last_one(heat: Heat, tmp_path: Path) -> None:
+    with crew(heat, tmp_path, EACH_POLL, OFTEN, actions="CREATE,UPDATE,DELETE") as members:
+        scripts = each(members, Member.script)
+        for member in members:
+            heat.delete(member.stack)
+        for member in members:
+            member.guest.wait_ran("DELETE one")
+            member.wait_ended(scripts[str(member)])
+            member.let_go()
+        for member in members:
+            heat.wait_gone(member.stack)
+
+        assert all_of(members, ["CREATE one", "DELETE one"]) == each(members, lambda member: member.guest.ran())
+        assert all_of(members, "superseded") == each(members, lambda member: member.guest.journal(member.id)["state"])
+
+
+def test_a_script_ends_when_the_owner_deletes_its_deployment(heat: Heat, members: list[Member]) -> None:
+    scripts = each(members, Member.script)
+
+    for member in members:
+        delete_deployment(heat, member)
+    for member in members:
+        member.wait_ended(scripts[str(member)])
+        member.wait_state("superseded")
+        heat.wait(member.stack, "CREATE_FAILED")
+
+    assert all_of(members, ["CREATE one"]) == each(members, lambda member: member.guest.ran())
+
+
+def test_a_deployment_failed_by_its_owner_is_not_seen_by_the_script(heat: Heat, members: list[Member]) -> None:
+    for member in members:
+        object_id = heat.resource(member.stack, "deployment")["physical_resource_id"]
+        heat.call("PUT", f"/software_deployments/{object_id}", {"status": "FAILED", "status_reason": "by hand"})
+    for member in members:
+        heat.wait(member.stack, "CREATE_FAILED")
+        member.let_go()
+    for member in members:
+        member.wait_state("signalled")
+
+    assert all_of(members, ["CREATE one"]) == each(members, lambda member: member.guest.ran())
+    assert all_of(members, "CREATE_FAILED") == each(members, lambda member: heat.status(member.stack).word)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rollback", [False, True], ids=["stays", "rolls-back"])
-def test_a_stack_out_of_time(heat: Heat, guest: Guest, launch: Launcher, rollback: bool) -> None:
-    """Heat's shortest limit is a minute. Without rollback nothing tells the guest; its late outcome is ignored."""
-    guest.configure(**OFTEN)
-    parameters = {**HEAT.parameters, "script": WAITS_FOR_LEAVE, "runs": str(guest.runs)}
-    name = f"e2e-timeout-{'rollback' if rollback else 'stays'}-{guest.root.name}"
-    body = {**declared("script.yaml", parameters), "stack_name": name, "timeout_mins": 1}
-    created = heat.call("POST", "/stacks", {**body, "disable_rollback": not rollback})
-    stack = Stack(name, created["stack"]["id"])
-    launch.started.append(stack)
-    guest.boot(heat.bootstrap(stack))
-    identity = heat.wait_offered(stack, "hello")
-
-    with guest.daemon():
-        guest.wait_ran("CREATE world")
-        if rollback:
-            eventually(lambda: "hook cancelled" in guest.log(), "the script to be no longer wanted", 100)
-            wait_ended(guest)
-        else:
-            eventually(lambda: heat.status(stack).word == "CREATE_FAILED", "the stack to be out of time", 100)
-            let_go(guest)
-            eventually(lambda: guest.journal(identity)["state"] == "signalled", "the late outcome to be taken", 20)
-
-    if not rollback:
-        assert "FAILED" == heat.deployment(stack, "deployment")["status"]
-        assert "CREATE_FAILED" == heat.status(stack).word
-
-
-@pytest.mark.parametrize("transports", [HEAT, CFN], ids=str)
-def test_a_script_ends_when_the_owner_deletes_its_deployment(
-    heat: Heat, guest: Guest, launch: Launcher, transports: Transports
+def test_a_stack_out_of_time_ends_the_script_if_it_rolls_back_and_else_overlooks_its_outcome(
+    heat: Heat, tmp_path: Path
 ) -> None:
-    guest.configure(**OFTEN)
-    stack = launch("script.yaml", **transports.parameters, script=WAITS_FOR_LEAVE)
-    identity = heat.wait_offered(stack, "hello")
+    """Heat's shortest limit is a minute. Without rollback nothing tells the guest."""
+    homes = [tmp_path / name for name in ("stays", "rolls-back")]
+    for home in homes:
+        home.mkdir()
+    with (
+        crew(heat, homes[0], EACH_POLL, OFTEN, timeout_min=1) as staying,
+        crew(heat, homes[1], EACH_POLL, OFTEN, timeout_min=1, disable_rollback=False) as rolling_back,
+    ):
+        scripts = each(rolling_back, Member.script)
+        for member in staying:
+            heat.wait(member.stack, "CREATE_FAILED", timeout_s=100)
+            member.let_go()
+        for member in staying:
+            member.wait_state("signalled")
+        for member in rolling_back:
+            member.wait_ended(scripts[str(member)])
+            member.wait_state("superseded")
 
-    with guest.daemon():
-        guest.wait_ran("CREATE world")
-        object_id = heat.resource(stack, "deployment")["physical_resource_id"]
-        heat.call("DELETE", f"/software_deployments/{object_id}")
-        wait_ended(guest)
-        eventually(lambda: guest.journal(identity)["state"] == "superseded", "the outcome to be dropped", 20)
-        heat.wait(stack, "CREATE_FAILED")
-
-    assert ["CREATE world"] == guest.ran()
-
-
-def test_a_deployment_failed_by_its_owner_is_not_seen_by_the_script(heat: Heat, guest: Guest, launch: Launcher) -> None:
-    """A failing sibling looks the same from here: the document stays as it is."""
-    guest.configure(**OFTEN)
-    stack = launch("script.yaml", **HEAT.parameters, script=WAITS_FOR_LEAVE)
-    identity = heat.wait_offered(stack, "hello")
-
-    with guest.daemon():
-        guest.wait_ran("CREATE world")
-        object_id = heat.resource(stack, "deployment")["physical_resource_id"]
-        heat.call("PUT", f"/software_deployments/{object_id}", {"status": "FAILED", "status_reason": "by hand"})
-        heat.wait(stack, "CREATE_FAILED")
-        let_go(guest)
-        eventually(lambda: guest.journal(identity)["state"] == "signalled", "the late outcome to be taken", 20)
-
-    assert ["CREATE world"] == guest.ran()
-    assert "CREATE_FAILED" == heat.status(stack).word
+        status = each(staying, lambda member: heat.deployment(member.stack, "deployment")["status"])
+        assert all_of(staying, "FAILED") == status
+        assert all_of(staying, "CREATE_FAILED") == each(staying, lambda member: heat.status(member.stack).word)

@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.cloud import Heat, eventually
 from tests.e2e.conftest import Launcher
 from tests.e2e.guest import Guest
-from tests.e2e.transports import CFN, CROSSED, HEAT, TEMP_URL, Transports
+from tests.e2e.transports import BY_URL, CFN, CROSSED, HEAT, TEMP_URL, ZAQAR, Transports
 
 POLLS = ("POLL_SERVER_CFN", "POLL_SERVER_HEAT", "POLL_TEMP_URL", "ZAQAR_MESSAGE")
 SIGNALS = ("CFN_SIGNAL", "TEMP_URL_SIGNAL", "HEAT_SIGNAL", "ZAQAR_SIGNAL", "NO_SIGNAL")
@@ -14,8 +14,6 @@ OTHERS = [
     for combination in (Transports(poll, signal) for poll in POLLS for signal in SIGNALS)
     if combination not in (HEAT, CFN, *CROSSED, TEMP_URL)
 ]
-ZAQAR = Transports("ZAQAR_MESSAGE", "ZAQAR_SIGNAL")
-BY_URL = Transports("POLL_TEMP_URL", "TEMP_URL_SIGNAL")
 EXITS_3 = """#!/bin/sh
 echo run >> "$runs"
 exit 3
