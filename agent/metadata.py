@@ -45,6 +45,7 @@ class Metadata:
     def __init__(self, given: Given, clock: Callable[[], float]) -> None:
         self.given = given
         self.settings = given.settings()
+        self._given_collectors = self.settings.collectors
         self.documents: dict[str, tuple[Document, ...]] = {}
         self.faults: dict[str, str] = {}
         self._places = places(self.settings)
@@ -63,25 +64,24 @@ class Metadata:
     def collect(self, sources: Collection[str] | None = None) -> Mapping[str, Answer]:
         """Fetch from the configured sources among `sources`; one that an answer configures is asked at once, too."""
         answers: dict[str, Answer] = {}
-        while name := next((n for n in self.names() if n not in answers and (sources is None or n in sources)), ""):
+        waiting = [name for name in self.names() if sources is None or name in sources]
+        while waiting:
+            name = waiting.pop(0)
             answers[name] = self._ask(name)
             if answers[name].changed and self._overlay():
-                sources = None
+                waiting = [name for name in self.names() if name not in answers]
         return answers
 
     def names(self) -> tuple[str, ...]:
         """The collectors that have somebody to ask, in order; cloud-init's files first: they configure the rest."""
-        named = dict.fromkeys((*(n for n in self._given_collectors() if n == "heat_local"), *self.settings.collectors))
+        named = dict.fromkeys((*(n for n in self._given_collectors if n == "heat_local"), *self.settings.collectors))
         return tuple(name for name in named if name in COLLECTORS and COLLECTORS[name].configured(self.settings))
-
-    def _given_collectors(self) -> tuple[str, ...]:
-        return self.given.settings().collectors
 
     def reload(self) -> None:
         """Read the settings files again; a faulty one leaves everything as it was."""
         try:
             given = self.given.reread()
-            given.settings()
+            self._given_collectors = given.settings().collectors
         except SettingsError as exc:
             log.error("settings not taken over", reason=str(exc))
             return
@@ -166,7 +166,7 @@ class Metadata:
 
     def standing(self) -> tuple[Document, ...]:
         """The last good documents, in the order of the sources."""
-        order = dict.fromkeys((*self._given_collectors(), *self.settings.collectors))
+        order = dict.fromkeys((*self._given_collectors, *self.settings.collectors))
         return tuple(document for name in order for document in self.documents.get(name, ()))
 
     def deployments(self) -> tuple[Deployment, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,7 @@ def _flatten(ini: Ini) -> dict[str, list[str]]:
     }
 
 
+@cache
 def _environment_names() -> dict[str, str]:
     names = {}
     for key in FIELDS:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import deployments, idle, nothing, ours, output, peers, table
+from benchmarks import change, deployments, idle, nothing, ours, output, peers, polls, table
 from benchmarks.scratch import Bench
 from benchmarks.server import endpoint
 
@@ -19,6 +19,8 @@ MEASUREMENTS = {
     "nothing": nothing.measure,
     "idle": idle.measure,
     "output": output.measure,
+    "polls": polls.measure,
+    "change": change.measure,
 }
 
 

@@ -7,12 +7,13 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 MIB = 1 << 20
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,21 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     for pid in pids[1:]:
         with suppress(ProcessLookupError):  # it ended with its parent
             os.kill(pid, signal.SIGKILL)
+
+
+def spent_s(pid: int) -> float:
+    """CPU seconds of a process so far, with those of its children that have ended; the kernel counts hundredths."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def until(reached: Callable[[], bool], otherwise: str, look_s: float = 0.05) -> None:
+    """Wait for something to happen. Raises TimeoutError, saying what did not."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"after {PATIENCE_S:.0f} s {otherwise}")
+        time.sleep(look_s)
 
 
 def memory(pid: int, fields: Iterable[str]) -> int:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from benchmarks import cost, metadata
 from benchmarks.ours import Ours
 from benchmarks.peers import Theirs
@@ -13,7 +10,6 @@ from benchmarks.table import Row
 
 INTERVAL_S = 0.3
 POLLS = 5
-PATIENCE_S = 60.0
 TARGET_MIB = 24
 
 
@@ -25,19 +21,11 @@ def measure(bench: Bench) -> list[Row]:
 def _private_mib(bench: Bench, side: Side) -> float:
     bench.endpoint.serve(metadata.document(1, bench.endpoint.url))
     polls, signals = bench.endpoint.counts()
-    process = cost.start(bench.side(side).daemon(INTERVAL_S))
+    process = cost.start(bench.side(side).daemon(INTERVAL_S, INTERVAL_S))
     try:
-        _until(lambda: bench.endpoint.counts()[1] > signals, "no signal came")
+        cost.until(lambda: bench.endpoint.counts()[1] > signals, "no signal came")
         polls = bench.endpoint.counts()[0]
-        _until(lambda: bench.endpoint.counts()[0] >= polls + POLLS, "it does not poll")
+        cost.until(lambda: bench.endpoint.counts()[0] >= polls + POLLS, "it does not poll")
         return cost.memory(process.pid, ("Private_Clean", "Private_Dirty")) / cost.MIB
     finally:
         cost.stop(process)
-
-
-def _until(reached: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"after {PATIENCE_S:.0f} s {otherwise}")
-        time.sleep(0.05)

@@ -25,10 +25,11 @@ def python() -> str:
 
 @dataclass(frozen=True)
 class Ours:
-    """The agent with one source: the URL, or the file that cloud-init leaves when there is none."""
+    """The agent with one source: the URL, or without one the file that cloud-init leaves and what that names."""
 
     root: Path
     url: str = ""
+    sources: str = "heat_local"
 
     @property
     def local_file(self) -> Path:
@@ -37,8 +38,8 @@ class Ours:
     def once(self) -> Command:
         return self._command("--once")
 
-    def daemon(self, interval_s: float) -> Command:
-        pace = f"--polling-interval={interval_s}", f"--min-polling-interval={interval_s}"
+    def daemon(self, shortest_s: float, longest_s: float) -> Command:
+        pace = f"--polling-interval={longest_s}", f"--min-polling-interval={shortest_s}"
         return self._command("run", *pace)
 
     def state_files(self, key: str) -> tuple[Path, ...]:
@@ -48,7 +49,7 @@ class Ours:
         return record, deployed / f"{key}.json", deployed / f"{key}.notify.json", record
 
     def _command(self, *arguments: str) -> Command:
-        source = f"--request-metadata-url={self.url}" if self.url else "--collectors=heat_local"
+        source = f"--request-metadata-url={self.url}" if self.url else f"--collectors={self.sources}"
         argv = (python(), "-m", "agent", *arguments, f"--root={self.root}", source)
         env = {"PATH": os.defpath, "PYTHONPATH": str(CHECKOUT), "LANG": "C.UTF-8", "HOME": str(self.root)}
         return Command(argv, env, self.root / "log")

@@ -79,8 +79,8 @@ class Theirs:
     def once(self) -> Command:
         return self._command("--one-time")
 
-    def daemon(self, interval_s: float) -> Command:
-        return self._command("--polling-interval", str(interval_s), "--min-polling-interval", str(interval_s))
+    def daemon(self, shortest_s: float, longest_s: float) -> Command:
+        return self._command("--polling-interval", str(longest_s), "--min-polling-interval", str(shortest_s))
 
     def _command(self, *arguments: str) -> Command:
         configuration = self.root / "os-collect-config.conf"

@@ -22,7 +22,7 @@ def messages() -> list[dict[str, Any]]:
 class Queue(Peer):
     """`held` are the messages; `refused` maps a verb to the status that it is answered with.
 
-    With `push_url` the catalogue names a websocket service.
+    With `push_url` the catalogue names a websocket service; `expires_at` is when tokens end, as recorded when empty.
     """
 
     def __init__(self) -> None:
@@ -30,6 +30,7 @@ class Queue(Peer):
         self.held: list[dict[str, Any]] = []
         self.refused: dict[str, int] = {}
         self.push_url = ""
+        self.expires_at = ""
 
     def answer(self, request: Request) -> Reply | Raw:
         self.requests.append(request)
@@ -53,6 +54,7 @@ class Queue(Peer):
     def _catalogue(self, body: str) -> str:
         """The recorded one, with the websocket service where there is one."""
         content = json.loads(body)
+        content["token"]["expires_at"] = self.expires_at or content["token"]["expires_at"]
         if self.push_url:
             endpoint = {"interface": "public", "region_id": "RegionOne", "url": self.push_url}
             content["token"]["catalog"].append({"type": "messaging-websocket", "endpoints": [endpoint]})
