@@ -74,3 +74,7 @@ class StateError(AgentError):
 
 class Busy(StateError):
     exit_status = 75
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT reached a process that runs programs: their tree is ended and this goes on up."""

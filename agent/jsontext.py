@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from agent.errors import MetadataError
-from agent.model import Json, JsonMap
+
+if TYPE_CHECKING:  # the model is 10 ms of classes, which `os-apply-config --key` does without
+    from agent.model import Json, JsonMap
 
 MAX_DEPTH = 256
 """Deepest nesting of a document; everything that walks one may recurse."""
@@ -18,7 +20,7 @@ def decode(data: bytes, what: str) -> Json:
     Raises MetadataError for anything else: bad UTF-8, NaN, an integer of 5000 digits, nesting beyond MAX_DEPTH.
     """
     try:
-        value = cast(Json, json.loads(data, parse_constant=_no_constant))
+        value = cast("Json", json.loads(data, parse_constant=_no_constant))
     except RecursionError as exc:
         raise MetadataError(f"reading {what}: nested too deeply; at most {MAX_DEPTH} levels are taken") from exc
     except ValueError as exc:
@@ -44,10 +46,12 @@ def digest(content: Json) -> str:
 
 
 def as_text(value: Json) -> str:
-    """A value as text for an environment: text as it is, null as nothing, everything else as JSON."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value as text for a file or an environment: text as it is, null as nothing, everything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if type(value) is int:  # as JSON spells it, in a tenth of the time
+        return str(value)
+    return "" if value is None else json.dumps(value)
 
 
 def number(value: Json) -> float:

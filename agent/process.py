@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 from agent import tree
+from agent.errors import Interrupted as Interrupted  # noqa: PLC0414 - who runs programs catches it from here
 
 CHUNK = 1 << 18
 INTERRUPTED_GRACE_S = 2.0
@@ -88,10 +89,6 @@ class Identity:
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
-
-
-class Interrupted(BaseException):
-    """SIGTERM or SIGINT reached a process that runs a program: the tree is ended and this goes on up."""
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -163,7 +163,7 @@ def _environment() -> Any:
 
 
 def _as_text(value: Json) -> object:
-    """As `render.as_text`; what is no JSON (something undefined) speaks for itself."""
+    """As `jsontext.as_text`; what is no JSON (something undefined) speaks for itself."""
     if value is None:
         return ""
     return json.dumps(value) if isinstance(value, (bool, int, float, list, dict)) else value

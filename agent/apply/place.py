@@ -153,12 +153,11 @@ def _refuse_clashes(placements: tuple[Placement, ...]) -> None:
         if placement.path in seen:
             raise ApplyError(f"placing {placement.path}: it is declared twice; leave one")
         seen.add(placement.path)
-    for placement in placements:
-        if placement.absent:
-            continue
-        for above in placement.path.parents:
+    below = {placement.path.parent: placement.path for placement in placements if not placement.absent}
+    for parent, path in below.items():
+        for above in (parent, *parent.parents):
             if above in seen:
-                raise ApplyError(f"placing {placement.path}: {above} is declared as a file; rename one of them")
+                raise ApplyError(f"placing {path}: {above} is declared as a file; rename one of them")
 
 
 def _rights(found: os.stat_result) -> tuple[int | None, int | None, int | None]:

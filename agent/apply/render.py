@@ -6,15 +6,17 @@ whose output this one matches byte for byte; but a section that is never closed 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from agent.errors import ApplyError
-from agent.model import Json
+from agent.jsontext import as_text
+
+if TYPE_CHECKING:  # the model is 10 ms of classes, which `os-apply-config --key` does without
+    from agent.model import Json
 
 Partials: TypeAlias = Callable[[str], str]
 Delimiters: TypeAlias = tuple[str, str]
@@ -25,19 +27,16 @@ MAX_DEPTH = 64
 _BEGINNING = re.compile("^(?=.)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Partial:
+class Partial(NamedTuple):
     name: str
     indent: str
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     name: str
     inverted: bool
     nodes: tuple[Node, ...]
@@ -48,21 +47,15 @@ Node: TypeAlias = "str | Variable | Partial | Section"
 
 def render(template: str, metadata: Json, partials: Partials = lambda _name: "") -> str:
     """The template filled in; `partials` gives the text of one by name. Raises ApplyError saying where it is wrong."""
-    return "".join(_render(parse(template), (metadata,), partials, 0))
-
-
-def as_text(value: Json) -> str:
-    """A value as it stands in a file: text as it is, null as nothing, everything else as JSON."""
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json.dumps(value)
+    said: list[str] = []
+    _render(parse(template), (metadata,), partials, 0, said.append)
+    return "".join(said)
 
 
 # --------------------------------------------------------------------------------------------------- parse
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(NamedTuple):
     """One tag: its kind (one of `!>&/#^=` or nothing), its key, and the text that it and its line take up."""
 
     kind: str
@@ -174,21 +167,23 @@ def _line(template: str, at: int) -> str:
 _MISSING = ""
 
 
-def _render(nodes: tuple[Node, ...], stack: tuple[Json, ...], partials: Partials, depth: int) -> Iterator[str]:
+def _render(
+    nodes: tuple[Node, ...], stack: tuple[Json, ...], partials: Partials, depth: int, say: Callable[[str], object]
+) -> None:
     for node in nodes:
         match node:
             case str():
-                yield node
+                say(node)
             case Variable():
-                yield as_text(_lookup(node.name, stack))
+                say(as_text(_lookup(node.name, stack)))
             case Section():
                 for value in _values(_lookup(node.name, stack), inverted=node.inverted):
-                    yield from _render(node.nodes, stack if node.inverted else (*stack, value), partials, depth)
+                    _render(node.nodes, stack if node.inverted else (*stack, value), partials, depth, say)
             case Partial():
                 if depth >= MAX_DEPTH:
                     raise ApplyError(f"partial '{node.name}': partials nest deeper than {MAX_DEPTH}")
                 text = _BEGINNING.sub(node.indent, partials(node.name))
-                yield from _render(parse(text), stack, partials, depth + 1)
+                _render(parse(text), stack, partials, depth + 1, say)
 
 
 def _values(found: Json, *, inverted: bool) -> list[Json]:
@@ -204,14 +199,14 @@ def _lookup(name: str, stack: tuple[Json, ...]) -> Json:
     """The first part in the nearest object that has it, the other parts inside of that; nothing when one is missing."""
     if name == ".":
         return stack[-1]
-    first, *rest = name.split(".")
+    first, _, inside = name.partition(".")
     for value in reversed(stack):
         if isinstance(value, dict) and first in value:
             found = value[first]
             break
     else:
         return _MISSING
-    for part in rest:
+    for part in inside.split(".") if inside or name != first else ():
         if not isinstance(found, dict) or part not in found:
             return _MISSING
         found = found[part]

@@ -6,10 +6,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agent import cache, jsontext, merge
+from agent import jsontext, merge
 from agent.errors import ApplyError, MetadataError
-from agent.model import Document, Json, JsonMap
+
+if TYPE_CHECKING:  # the model is 10 ms of classes, which `os-apply-config --key` does without
+    from agent.model import Document, Json, JsonMap
 
 FALLBACK = (
     "/var/cache/heat-cfntools/last_metadata",
@@ -56,6 +59,8 @@ def read(paths: Iterable[str]) -> JsonMap:
 
 def of_documents(documents: Iterable[Document], keys: Iterable[str], root: Path) -> JsonMap:
     """What `read` finds in the files that the phases make of these documents, above the fallback files of the guest."""
+    from agent import cache  # noqa: PLC0415 - who reads files needs no cache
+
     merged = read(fallback(root))
     for item in cache.of_documents(documents, keys):
         if isinstance(item.content, dict):

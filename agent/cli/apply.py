@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from agent import __version__, layout
 from agent.apply import place, values
-from agent.errors import AgentError
-from agent.model import JsonMap
-from agent.process import Interrupted
+from agent.errors import AgentError, Interrupted
+
+if TYPE_CHECKING:  # the model is 10 ms of classes, and `--key` has none to spare
+    from agent.model import JsonMap
 
 LOG_FILE = Path("/var/log/os-apply-config.log")
 LOG_LIMIT = 1 << 20
