@@ -27,6 +27,7 @@ from agent.errors import AgentError, SettingsError, StateError
 from agent.identity import Tokens
 from agent.model import Document
 from agent.settings import Settings
+from agent.subscription import Subscription
 from agent.transport import Client, Limits
 
 SLOW = 3.0  # how many times as long as it took to fail a source is left alone: the others wait for it meanwhile
@@ -88,6 +89,14 @@ class Sources:
     options: Options
     known: dict[str, Source] = field(default_factory=dict)
     has_drive: bool | None = None
+    subscription: Subscription = field(default_factory=Subscription)
+
+    def subscribe(self) -> bool:
+        """Be told of messages where that is asked for; True when it begins: what came before waits in the queue."""
+        settings = self.options.settings
+        if not self.options.use_websockets or not COLLECTORS["zaqar"].configured(settings):
+            return False
+        return self.subscription.tend(settings, self._source("zaqar").tokens, time.time())
 
     def live(self) -> tuple[Item, ...]:
         """What the sources say now, nothing stored and no message deleted."""
@@ -235,7 +244,7 @@ def _poll(told: Told, files: tuple[tuple[str, str], ...], options: Options) -> i
     """Rounds until SIGTERM, or one of them. The pause doubles up to its limit and goes back when something changed."""
     with _hangups() as (pause, wanted):
         if options.settings.splay and not options.one_time:
-            pause(random.uniform(0, options.settings.splay))
+            pause(random.uniform(0, options.settings.splay), Subscription())
         sources, wait_s, complaint = Sources(options), 0.0, ""
         while True:
             try:
@@ -251,6 +260,7 @@ def _poll(told: Told, files: tuple[tuple[str, str], ...], options: Options) -> i
                 found = collect_options.read(told, os.environ)
                 if found != files or wanted():
                     options, files, wait_s = _reread(told, found), found, 0.0
+                    sources.subscription.close()
                     sources = Sources(options)
                     log.info("settings read again")
                     continue
@@ -259,11 +269,13 @@ def _poll(told: Told, files: tuple[tuple[str, str], ...], options: Options) -> i
                 if complaint != str(exc):
                     log.error("settings not taken over", reason=str(exc))
                 complaint = str(exc)
+            if sources.subscribe():
+                continue
             shortest, longest = options.settings.min_polling_interval, options.settings.polling_interval
             fresh = result.changed and not result.status
             wait_s = shortest if fresh else min(max(wait_s * 2, shortest), max(longest, shortest))
             log.debug("sleeping", seconds=wait_s)
-            pause(random.uniform(0.8 * wait_s, wait_s))
+            pause(random.uniform(0.8 * wait_s, wait_s), sources.subscription)
 
 
 def _reread(told: Told, files: tuple[tuple[str, str], ...]) -> Options:
@@ -274,8 +286,8 @@ def _reread(told: Told, files: tuple[tuple[str, str], ...]) -> Options:
 
 
 @contextmanager
-def _hangups() -> Iterator[tuple[Callable[[float], None], Callable[[], bool]]]:
-    """A pause that SIGHUP ends, and whether there was one since the last look."""
+def _hangups() -> Iterator[tuple[Callable[[float, Subscription], None], Callable[[], bool]]]:
+    """A pause that SIGHUP or a push ends, and whether there was a SIGHUP since the last look."""
     told = False
 
     def hear(_number: int, _frame: FrameType | None) -> None:
@@ -287,9 +299,13 @@ def _hangups() -> Iterator[tuple[Callable[[float], None], Callable[[], bool]]]:
         heard, told = told, False
         return heard
 
-    def pause(seconds: float) -> None:
-        if not told and select.select([read], [], [], seconds)[0]:
+    def pause(seconds: float, push: Subscription) -> None:
+        heard = [read, *([push.fileno()] if push.fileno() >= 0 else [])]
+        ready = [] if told else select.select(heard, [], [], seconds)[0]
+        if read in ready:
             os.read(read, 4096)
+        elif ready:
+            push.take(time.time())
 
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before = signal.signal(signal.SIGHUP, hear)

@@ -60,6 +60,7 @@ _ALWAYS = (
     _option("log_dir", "log to a file in this directory", TEXT, "", "--logdir"),
     _option("use_json", "log as lines of JSON", SWITCH),
 )
+_PUSH = _option("zaqar.use_websockets", "be told of messages, beside polling; needs the extra zaqar-ws", SWITCH)
 _WITHOUT_EFFECT = (
     _option("log_config_append", "no effect", TEXT, "", "--log-config"),
     _option("log_date_format", "no effect"),
@@ -70,7 +71,6 @@ _WITHOUT_EFFECT = (
     _option("use_stderr", "no effect", SWITCH),
     _option("keystone.cache_dir", "no effect: tokens are kept in memory", flag="--keystone-cache_dir"),
     _option("keystone.cache_ttl", "no effect", flag="--keystone-cache_ttl"),
-    _option("zaqar.use_websockets", "no effect: the queue is polled", SWITCH),
     _option("zaqar.ssl_certificate_validation", "no effect: always validated, see zaqar.ca_file", SWITCH),
 )
 _ODD = {"cfn.ca_certificate": "--cfn-ca_certificate"}
@@ -84,7 +84,7 @@ _OF_SOURCES = tuple(
     if key.partition(".")[0] in SECTIONS and not key.endswith("polling_interval")
 )
 _CFN_KEY = _option("cfn.deployment_key", "root key that lists deployments, for this source", MANY)
-OPTIONS = (*_ALWAYS, *_OF_SOURCES, _CFN_KEY, *_TIMEOUTS, *_WITHOUT_EFFECT)
+OPTIONS = (*_ALWAYS, *_OF_SOURCES, _CFN_KEY, *_TIMEOUTS, _PUSH, *_WITHOUT_EFFECT)
 BY_KEY = {option.key: option for option in OPTIONS}
 COLLECTORS_DEFAULT = ("heat_local", "ec2", "cfn", "heat", "request", "local", "zaqar")
 
@@ -105,6 +105,7 @@ class Options:
     debug: bool
     log_file: Path | None
     use_json: bool
+    use_websockets: bool
 
     def keys_of(self, source: str) -> tuple[str, ...]:
         """The root keys below which a source lists deployments."""
@@ -246,6 +247,7 @@ def options(told: Told, environ: Mapping[str, str], files: Sequence[tuple[str, s
         debug=_switch(values, "debug"),
         log_file=_log_file(values),
         use_json=_switch(values, "use_json"),
+        use_websockets=_switch(values, "zaqar.use_websockets"),
     )
 
 

@@ -4,11 +4,13 @@ import json
 import os
 import signal
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.collect.conftest import Door
+from tests.collect.push import Push
 from tests.collect.queue import Queue
 from tests.fakes import Peer, Reply
 
@@ -182,6 +184,26 @@ def test_printing_takes_nothing_from_a_queue(door: Door, queue: Queue) -> None:
 
     assert {"zaqar": {"a": 1}} == json.loads(done.stdout)
     assert 1 == len(queue.held)
+
+
+@pytest.mark.parametrize(("flag", "told"), [("--zaqar-use-websockets", True), ("--zaqar-nouse-websockets", False)])
+def test_a_push_ends_the_pause_where_that_is_asked_for(door: Door, queue: Queue, flag: str, told: bool) -> None:
+    queue.expires_at = "2999-01-01T00:00:00Z"
+    slow = ("--polling-interval", "600", "--min-polling-interval", "600")
+    with closing(Push()) as push:
+        queue.push_url = push.url
+        queue.held = [{"id": "m", "body": {"a": 1}}]
+
+        with door.daemon(*of_queue(queue), "-c", door.command, flag, *slow):
+            door.wait_ran(1)
+            door.wait(lambda: not queue.held, "deletion")
+            assert told == push.subscribed.wait(10.0 if told else 0.5)
+            queue.held = [{"id": "n", "body": {"a": 2}}]
+            push.push({})
+            if told:
+                door.wait_ran(2)
+
+    assert {"a": 1 + told} == door.cached("zaqar.json")
 
 
 # ------------------------------------------------------------------------------------------------ the settings

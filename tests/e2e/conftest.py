@@ -55,6 +55,13 @@ def heat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heat]:
         yield lab
 
 
+@pytest.fixture(scope="session")
+def other_heat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Heat]:
+    """A Heat whose signed URLs live one minute, with a Zaqar that tells subscribers of messages."""
+    with started(tmp_path_factory.mktemp("other"), Settings(auth_ttl_min=1, push=True)) as lab:
+        yield lab
+
+
 @dataclass(frozen=True)
 class Launcher:
     """Creates stacks, each with a name of its own, and sees to their deletion."""

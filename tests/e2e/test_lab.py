@@ -16,7 +16,7 @@ from tests.e2e.conftest import Launcher
 from tests.e2e.guest import CHECKOUT
 from tests.e2e.transports import CFN, TEMP_URL, Transports
 from tests.lab import processes, services
-from tests.lab.model import SERVICES, Lab
+from tests.lab.model import Lab
 
 FINE = {"greeting": "raw", "deploy_stdout": "out", "deploy_stderr": "", "deploy_status_code": 0}
 
@@ -29,9 +29,9 @@ def answer(heat: Heat, stack: Stack, body: dict[str, object]) -> None:
 
 
 def test_every_service_answers(heat: Heat) -> None:
-    answering = [name for name in SERVICES if services.up(heat.lab, name)]
+    answering = [name for name in heat.lab.services if services.up(heat.lab, name)]
 
-    assert list(SERVICES) == answering
+    assert list(heat.lab.services) == answering
 
 
 @pytest.mark.parametrize("transports", [CFN, TEMP_URL], ids=str)

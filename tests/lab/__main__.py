@@ -30,10 +30,10 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("install", help="build the environment, once per lock and Python")
     start = commands.add_parser("start", help="start everything, or the services named")
     start.add_argument("services", nargs="*", metavar="SERVICE", help=f"of {', '.join(SERVICES)}")
-    start.add_argument("--port-base", type=int, help="first of ten ports (default: a free block)")
+    start.add_argument("--port-base", type=int, help="first port of the block (default: a free one)")
     start.add_argument("--auth-ttl", type=int, default=15, metavar="MINUTES", help="life of a signed URL")
     start.add_argument("--bcrypt-rounds", type=int, default=4, help="cost of a password check")
-    start.add_argument("--message-pipeline", default="", help="of Zaqar, e.g. zaqar.notification.notifier")
+    start.add_argument("--push", action="store_true", help="with the websocket side of Zaqar")
     start.add_argument("--enforce-new-defaults", action="store_true", help="Heat's own; refuses CFN polls")
     stop = commands.add_parser("stop", help="end everything, or the services named")
     stop.add_argument("services", nargs="*", metavar="SERVICE")
@@ -77,7 +77,7 @@ def on(lab: Lab, args: argparse.Namespace) -> int:
 
 def start(args: argparse.Namespace) -> int:
     began = time.monotonic()
-    wanted = Settings(args.auth_ttl, args.bcrypt_rounds, args.message_pipeline, args.enforce_new_defaults)
+    wanted = Settings(args.auth_ttl, args.bcrypt_rounds, args.push, args.enforce_new_defaults)
     lab = services.open_lab(args.dir, wanted, args.port_base)
     if names := chosen(args.services):
         for name in names:
@@ -98,7 +98,7 @@ def chosen(names: list[str]) -> list[str]:
 
 def status(lab: Lab) -> int:
     """Print a line per service; 1 unless all of them answer."""
-    answering = {name: services.up(lab, name) for name in SERVICES}
+    answering = {name: services.up(lab, name) for name in lab.services}
     for name, good in answering.items():
         pid = processes.running(lab, name)
         memory = processes.resident_mib(pid) if pid else 0

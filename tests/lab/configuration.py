@@ -20,6 +20,7 @@ def write(lab: Lab) -> None:
     ini.write(lab.etc / "keystone.conf", keystone(lab))
     ini.write(lab.etc / "heat.conf", heat(lab))
     ini.write(lab.etc / "zaqar.conf", zaqar(lab))
+    ini.write(lab.etc / "push.conf", push(lab))
     ini.write(lab.etc / "swift" / "swift.conf", {"swift-hash": {"swift_hash_path_suffix": "lab"}})
     ini.write(lab.etc / "swift" / "proxy.conf", swift_proxy(lab))
     for kind in RINGS:
@@ -106,11 +107,27 @@ def zaqar(lab: Lab) -> Sections:
         "drivers:message_store:redis": {"uri": f"redis://{HOST}:{lab.port('redis')}?socket_timeout=5"},
         "drivers:transport:wsgi": {"bind": HOST, "port": lab.port("zaqar")},
         "database": {"connection": lab.database("zaqar"), **FAST_DATABASE},
-        "storage": {"message_pipeline": lab.settings.message_pipeline},
+        # Empty by default: one may subscribe then, and is told of nothing.
+        "storage": {"message_pipeline": "zaqar.notification.notifier" if lab.settings.push else ""},
         "signed_url": {"secret_key": PASSWORD},
         "cache": {"enabled": True, "backend": "dogpile.cache.memory"},
         "keystone_authtoken": checks_tokens_as(lab, "zaqar"),
         "trustee": unscoped(lab, "zaqar"),
+    }
+
+
+def push(lab: Lab) -> Sections:
+    """Zaqar once more, with the other transport; the first one tells it of messages at its notification port."""
+    return {
+        **zaqar(lab),
+        "drivers": {"transport": "websocket", "management_store": "sqlalchemy", "message_store": "redis"},
+        "drivers:transport:websocket": {
+            "bind": HOST,
+            "port": lab.port("websocket"),
+            "external_port": lab.port("websocket"),
+            "notification_bind": HOST,
+            "notification_port": lab.port("notification"),
+        },
     }
 
 

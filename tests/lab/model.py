@@ -13,7 +13,11 @@ REGION = "RegionOne"
 PASSWORD = "lab-secret"  # of every account: nothing but loopback ever sees it
 
 # Each listener, at its distance from the first port of the block.
-LISTENERS = ("keystone", "heat", "cfn", "nova", "swift", "account", "container", "object", "zaqar", "redis")
+LISTENERS = (
+    *("keystone", "heat", "cfn", "nova", "swift", "account", "container", "object", "zaqar", "redis"),
+    *("websocket", "notification"),
+)
+PLAIN = ("redis", "websocket", "notification")  # those that answer no GET
 
 # Each process in the order of its start, with the listeners that must answer before it counts as up.
 SERVICES = {
@@ -21,6 +25,7 @@ SERVICES = {
     "keystone": ("keystone",),
     "swift": ("swift",),
     "zaqar": ("zaqar",),
+    "push": ("websocket", "notification"),
     "heat": ("heat", "cfn"),
 }
 
@@ -31,7 +36,7 @@ class Settings:
 
     auth_ttl_min: int = 15  # Keystone's default: how long a signed CFN_SIGNAL URL lives
     bcrypt_rounds: int = 4  # Keystone's default is 12, at about 0.3 s per sign-in
-    message_pipeline: str = ""  # "zaqar.notification.notifier" makes Zaqar push to subscribers
+    push: bool = False  # Zaqar's websocket side too, which tells subscribers of each message
     enforce_new_defaults: bool = False  # Heat's default, true, refuses every CFN poll
 
 
@@ -76,6 +81,11 @@ class Lab:
     @property
     def python(self) -> Path:
         return self.venv / "bin" / "python"
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The processes that this lab consists of."""
+        return tuple(name for name in SERVICES if name != "push" or self.settings.push)
 
     @property
     def auth_url(self) -> str:

@@ -12,7 +12,7 @@ import requests
 
 from tests.lab import configuration, databases, install, model, processes, redis
 from tests.lab.errors import LabError
-from tests.lab.model import HOST, LISTENERS, SERVICES, Lab, Settings
+from tests.lab.model import HOST, LISTENERS, PLAIN, SERVICES, Lab, Settings
 
 ANSWER_TIMEOUT_S = 120.0
 PORTS = range(20000, 32000)  # below the range from which Linux takes ports for outgoing connections
@@ -37,10 +37,10 @@ def start(lab: Lab, *, tethered: bool = False) -> None:
     """Start what does not run yet; return when everything answers. Tethered: it dies with this process."""
     configuration.write(lab)
     databases.create(lab)
-    for name in SERVICES:
+    for name in lab.services:
         start_service(lab, name, tethered=tethered)
     seed(lab)  # while the others load: none of them asks Keystone anything before its first request
-    for name in SERVICES:
+    for name in lab.services:
         wait_for(lab, name)
 
 
@@ -104,8 +104,8 @@ def up(lab: Lab, name: str) -> bool:
 
 
 def answers(lab: Lab, listener: str) -> bool:
-    """Whether there is an HTTP status below 500 (for redis: a connection)."""
-    if listener == "redis":
+    """Whether there is an HTTP status below 500 (for some: a connection)."""
+    if listener in PLAIN:
         with socket.socket() as probe:
             return probe.connect_ex((HOST, lab.port(listener))) == 0
     path = HEALTH.get(listener, "/healthcheck")
@@ -119,7 +119,7 @@ def answers(lab: Lab, listener: str) -> bool:
 
 
 def free_block() -> int:
-    """The first of ten neighbouring ports that nobody listens on."""
+    """The first of neighbouring ports, one for each listener, that nobody listens on."""
     for _ in range(100):
         base = random.randrange(PORTS.start, PORTS.stop, len(LISTENERS))
         if all(free(base + offset) for offset in range(len(LISTENERS))):

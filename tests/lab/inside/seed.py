@@ -6,7 +6,7 @@ from keystoneauth1.session import Session
 from keystoneclient.v3.client import Client
 
 from tests.lab.inside import this_lab
-from tests.lab.model import ADMIN, DEMO, PASSWORD, REGION, Lab
+from tests.lab.model import ADMIN, DEMO, HOST, PASSWORD, REGION, Lab
 
 ROLES = ("admin", "member", "service", "heat_stack_owner", "heat_stack_user")
 
@@ -24,13 +24,15 @@ def sign_in(lab: Lab) -> Client:
 
 
 def catalog(lab: Lab) -> dict[tuple[str, str], str]:
-    return {
+    services = {
         ("heat", "orchestration"): lab.url("heat") + "/v1/%(tenant_id)s",
         ("heat-cfn", "cloudformation"): lab.url("cfn") + "/v1",
         ("swift", "object-store"): lab.url("swift") + "/v1/AUTH_%(tenant_id)s",
         ("zaqar", "messaging"): lab.url("zaqar"),
         ("nova", "compute"): lab.url("nova") + "/v2.1",
     }
+    pushing = {("zaqar-push", "messaging-websocket"): f"ws://{HOST}:{lab.port('websocket')}"}
+    return {**services, **(pushing if lab.settings.push else {})}
 
 
 def main(lab: Lab) -> None:
