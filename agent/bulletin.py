@@ -28,13 +28,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Bulletin:
-    """`held` says until when the agent waits for the hook of a deployment, by key. Times are seconds of the epoch."""
+    """`held` says until when the agent waits for the hook of a deployment, by key. Times are seconds of the epoch.
+
+    `phases` says why the phases of this guest let no deployment begin: "" when they do, or when there are none.
+    """
 
     pid: int = 0
     command: str = ""
     started_at: float = 0.0
     sources: Mapping[str, Source] = field(default_factory=dict)
     held: Mapping[str, float] = field(default_factory=dict)
+    phases: str = ""
 
 
 class Board:
@@ -46,11 +50,11 @@ class Board:
         self._before = read(places).sources
         self._posted = Bulletin(os.getpid(), command, clock())
 
-    def post(self, faults: Mapping[str, str], held: Mapping[str, float]) -> None:
+    def post(self, faults: Mapping[str, str], held: Mapping[str, float], phases: str = "") -> None:
         """`faults` has every source that was asked, with "" for those that answered."""
         sources = {name: self._source(name, fault) for name, fault in faults.items()}
         posted = self._posted
-        new = Bulletin(posted.pid, posted.command, posted.started_at, sources, dict(held))
+        new = Bulletin(posted.pid, posted.command, posted.started_at, sources, dict(held), phases)
         if new != posted or not posted.sources:
             state.post(self._places.bulletin, state.dump(asdict(new)))
             self._posted = new
@@ -81,4 +85,5 @@ def read(places: Places) -> Bulletin:
             if isinstance(source, dict)
         },
         {key: number(until) for key, until in (held.items() if isinstance(held, dict) else ())},
+        str(posted.get("phases", "")),
     )

@@ -66,8 +66,8 @@ def once(engine: Engine) -> int:
         board = Board(engine.journal.places, "agent --once")
         deadline = time.time() + engine.settings.once_patience
         engine.cycle()
-        _post(engine, board)
         while not told.stop:
+            _post(engine, board)
             if engine.idle and (not engine.unsent() or time.time() >= deadline):
                 break
             due = min(engine.next_due(), deadline) if engine.idle else float("inf")
@@ -129,8 +129,10 @@ def _poll(engine: Engine, paces: dict[str, Pace], now: float, jitter: Jitter) ->
 
 def _post(engine: Engine, board: Board) -> None:
     """Tell readers of the state how the sources answer and what is held."""
-    metadata = engine.metadata
-    board.post({name: metadata.faults.get(name, "") for name in metadata.names()}, engine.holding)
+    metadata, phases = engine.metadata, engine.refresh.phases
+    faults = {name: metadata.faults.get(name, "") for name in metadata.names()}
+    held = {key: until for key, until in engine.holding.items() if until < float("inf")}  # JSON knows no infinity
+    board.post(faults, held, "" if phases.settled else phases.reason or "they run")
 
 
 def _bounds(name: str, settings: Settings) -> tuple[float, float]:

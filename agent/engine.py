@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from agent import cleaning, hooks, log, model, parse, progress, runner, signaller
+from agent import asked, cleaning, hooks, log, model, parse, progress, runner, signaller
 from agent.cleaning import Cleaning
 from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
 from agent.journal import Journal
@@ -80,6 +80,7 @@ class Engine:
         self.journal.rescan()
         deployments = self.metadata.deployments()
         self._listed = {deployment.key: deployment for deployment in deployments}
+        asked.take(self.journal, self._listed)
         self._settle_interrupted()
         self._withdraw(deployments, fresh)
         self._settle_reboots()

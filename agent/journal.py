@@ -30,6 +30,7 @@ from agent.errors import MetadataError, StateError
 from agent.model import Deployment, Entry, Json, JsonMap
 from agent.state import Places
 
+_ABOUT_SENDING = frozenset({"tries", "reason", "next_try_at", "refused_at", "superseded_at", "signalled_at"})
 _FORGETTABLE = model.SETTLED | {model.UNKNOWN, model.RECEIVED}
 
 
@@ -158,6 +159,11 @@ class Journal:
         if self.entry(deployment.key).progress == model.FOREIGN:
             self.received(deployment)
         self.tried(deployment.key, reason, self._clock())
+
+    def requeue(self, key: str, asked_at: float) -> None:
+        """Let a stored outcome be sent (again), as an operator asked at `asked_at`; done once for each asking."""
+        facts = {name: value for name, value in self.record(key).items() if name not in _ABOUT_SENDING}
+        self._store(key, {**facts, "state": model.RECEIVED, "requeued_at": asked_at})
 
     def note_listed(self, listed: frozenset[str]) -> None:
         """Remember since when a settled entry is in no document, and forget that when it is back."""

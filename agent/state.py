@@ -47,6 +47,10 @@ class Places:
     def bulletin(self) -> Path:
         return self.state / "bulletin.json"
 
+    @property
+    def asked(self) -> Path:
+        return self.state / "asked"
+
     def lock(self, key: str) -> Path:
         return self.locks / f"{key}.lock"
 

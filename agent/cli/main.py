@@ -28,6 +28,7 @@ COMMANDS = {
     "log": ("agent.cli.log", "print what a deployment has printed, or prints just now"),
     "history": ("agent.cli.history", "list what was deployed here, oldest first"),
     "rerun": ("agent.cli.rerun", "let a deployment be run once more"),
+    "signal": ("agent.cli.signal", "tell Heat an outcome by hand"),
     "cancel": ("agent.cli.cancel", "end a hook that runs, with all that belongs to it"),
     "hook": ("agent.cli.hook", "run one deployment from stdin by hand"),
     "validate": ("agent.cli.validate", "name every fault of the settings and of metadata files"),

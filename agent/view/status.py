@@ -124,12 +124,20 @@ def _waiting(known: Known, guest: Guest, now: float) -> Line:
     since = known.entry.received_at or max((d.fetched_at for d in guest.documents), default=0.0)
     if not known.listed:
         return Line(known, "withdrawn", since, "no source lists it")
+    if guest.bulletin.phases:
+        return Line(
+            known, "waiting", since, f"for the phases of this guest: {guest.bulletin.phases}", _agentless(guest)
+        )
     if known.held_until > now:
         step = f"install a hook for group {known.deployment.group} within {span(known.held_until - now)}, or it fails"
         return Line(known, "held", since, "", step)
     before = [other.deployment.name for other in guest.deployments if other.entry.progress == model.RUNNING]
     detail = f"behind {', '.join(before)}" if before else ""
-    return Line(known, "waiting", since, detail, "" if guest.agent else "start the agent")
+    return Line(known, "waiting", since, detail, _agentless(guest))
+
+
+def _agentless(guest: Guest) -> str:
+    return "" if guest.agent else "start the agent"
 
 
 def _watch(known: Known, now: float) -> str:

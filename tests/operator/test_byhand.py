@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from tests.operator.conftest import Ask
-from tests.process.endpoint import Endpoint
+from tests.process.endpoint import Endpoint, answering
 from tests.process.guest import Guest, until
 
 QUICK = {"polling_interval": "3600", "min_polling_interval": "3600"}
@@ -133,3 +133,100 @@ def test_the_kernel_alone_says_who_holds_a_lock(guest: Guest, endpoint: Endpoint
     said = ask("cancel", "web")
 
     assert (64, True) == (said.status, "does not run" in said.stderr)
+
+
+def test_a_refused_outcome_is_signalled_by_hand_once_the_endpoint_takes_it(
+    guest: Guest, endpoint: Endpoint, ask: Ask
+) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED))
+    spoil, endpoint.spoil = endpoint.spoil, answering(404)
+    guest.start("run", **QUICK)
+    until(lambda: guest.states() == {"id-web": "refused"}, "the refusal")
+    endpoint.spoil = spoil
+
+    said = ask("signal", "web", "--yes")
+
+    assert (0, True) == (said.status, said.stdout.endswith("taken\n")), said
+    assert ({"id-web": "signalled"}, ["COMPLETE"]) == (guest.states(), [sent.judged for sent in endpoint.signals])
+    assert (["ran"], []) == (guest.seen(), list((guest.state / "asked").iterdir()))
+
+
+def test_an_outcome_of_ones_own_ends_a_deployment_that_never_began(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED, group="exotic"))
+    guest.start("run", hook_grace="600", **QUICK)
+    until(lambda: guest.log().events("held"), "the deployment to be held")
+
+    said = ask("signal", "web", "--status", "0", "--set", "address=10.0.0.1", "--reason", "by me", "--yes")
+
+    assert (0, True) == (said.status, said.stdout.endswith("taken\n")), said
+    [sent] = endpoint.signals
+    assert ("COMPLETE", "10.0.0.1", "by me\n") == (sent.judged, sent.body["address"], sent.stderr)
+    assert (guest.deployed / "id-web.json").exists(), "and its hook is never run"
+
+
+def test_without_yes_nothing_is_told(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED))
+    guest.once(once_patience="0")
+    before = len(endpoint.tries)
+
+    said = ask("signal", "web", "--status", "0")
+
+    assert (64, before) == (said.status, len(endpoint.tries))
+    assert "this is final" in said.stderr
+    assert not (guest.state / "asked").exists()
+
+
+def test_a_deployment_that_has_left_is_never_signalled_by_hand(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED))
+    endpoint.spoil = answering(503)
+    guest.once(once_patience="0")
+    endpoint.serve(endpoint.script("new", COUNTED))
+    guest.once(once_patience="0")
+
+    said = ask("signal", "web", "--yes")
+
+    assert (64, True) == (said.status, "which a signal would complete" in said.stderr)
+
+
+def test_one_that_leaves_between_the_asking_and_the_look_is_not_signalled(
+    guest: Guest, endpoint: Endpoint, ask: Ask
+) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED))
+    spoil, endpoint.spoil = endpoint.spoil, answering(503)
+    guest.once(once_patience="0")
+    assert 0 == ask("signal", "web", "--yes").status
+    endpoint.serve(endpoint.script("new", COUNTED))
+    endpoint.spoil = spoil
+
+    guest.once()
+
+    assert ["new"] == [sent.name for sent in endpoint.signals]
+    assert {"id-web": "superseded", "id-new": "signalled"} == guest.states()
+
+
+def test_without_an_agent_the_next_one_signals(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", COUNTED))
+    spoil, endpoint.spoil = endpoint.spoil, answering(404)
+    guest.once()
+    endpoint.spoil = spoil
+
+    said = ask("signal", "web", "--yes")
+    guest.once()
+
+    assert "no agent runs: the next agent run or agent --once signals it" in said.stdout
+    assert (1, {"id-web": "signalled"}) == (len(endpoint.signals), guest.states())
+
+
+def test_asking_once_is_queued_once_also_over_a_crash(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    """The file of an asking that was taken already comes back: a crash before its removal."""
+    endpoint.serve(endpoint.script("web", COUNTED))
+    guest.once()
+    ask("signal", "web", "--yes")
+    asking = (guest.state / "asked/id-web.json").read_bytes()
+    guest.once()
+    assert 2 == len(endpoint.signals)
+
+    (guest.state / "asked/id-web.json").write_bytes(asking)
+    guest.once()
+
+    assert 2 == len(endpoint.signals)

@@ -300,3 +300,17 @@ def test_a_stack_that_the_old_dispatcher_ran_is_done(guest: Guest, ask: Ask) -> 
 
     assert "done" == states(ask)["old"]
     assert "by the old tools" == deployments(ask)["old"]["detail"]
+
+
+def test_what_waits_for_the_phases_of_the_guest_says_so(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    script = guest.root / "usr/libexec/os-refresh-config/pre-configure.d/10-broken"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\nexit 7\n")
+    script.chmod(0o755)
+    endpoint.serve(endpoint.script("web", FINE))
+    guest.start("run", **QUICK)
+    until(lambda: guest.log().events("phases failed"), "the phases to fail")
+    until(lambda: "10-broken" in deployments(ask)["web"]["detail"], "the bulletin")
+
+    assert "waiting" == states(ask)["web"]
+    assert "for the phases of this guest" in deployments(ask)["web"]["detail"]
