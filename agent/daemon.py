@@ -19,13 +19,14 @@ from types import FrameType
 from agent import log
 from agent.bulletin import Board
 from agent.engine import Engine
-from agent.errors import Refused, StateError
+from agent.errors import Refused, StateError, Unidentified
 from agent.metadata import Answer
 from agent.settings import Settings
 from agent.subscription import Subscription
 
 REFUSED_SLOWER = 10.0  # times the longest pause, for a source that refuses
 LOOK_S = 1.0  # how often the lock of a runner without a pidfd is looked at
+UNIDENTIFIED_PAUSE_S = 0.2  # between two looks whether cloud-init has said which machine this is
 STATE_PAUSE_S = 10.0  # between two tries when our own disk fails
 
 
@@ -62,7 +63,7 @@ class Told:
 def once(engine: Engine) -> int:
     """Do what is due and tell the endpoint; the exit status says how that went."""
     with _signals() as (told, wakeup):
-        engine.open()
+        _open_once_known(engine, told, wakeup)
         board = Board(engine.journal.places, "agent --once")
         deadline = time.time() + engine.settings.once_patience
         engine.cycle()
@@ -76,6 +77,18 @@ def once(engine: Engine) -> int:
                 engine.cycle()
         engine.stop_all()
     return engine.exit_status()
+
+
+def _open_once_known(engine: Engine, told: Told, wakeup: int) -> None:
+    """Open the state as soon as it is known whose it is; the engine bounds how long that may take."""
+    while True:
+        try:
+            engine.open()
+            return
+        except Unidentified:
+            if told.stop:
+                raise
+            _wait(engine, wakeup, time.time() + UNIDENTIFIED_PAUSE_S)
 
 
 def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
@@ -106,6 +119,9 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
                     _sleep_until_told(told, wakeup)
                 elif _wait(engine, wakeup, _next(engine, paces, start_at), subscription):
                     paces["zaqar"] = Pace()
+            except Unidentified as exc:
+                log.debug("not opened yet", reason=str(exc))
+                _wait(engine, wakeup, time.time() + UNIDENTIFIED_PAUSE_S)
             except StateError as exc:
                 log.error("state cannot be kept, no deployment is begun", reason=str(exc))
                 start_at = time.time() + STATE_PAUSE_S

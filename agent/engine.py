@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from agent import asked, cleaning, hooks, log, model, parse, progress, runner, signaller
+from agent import asked, cleaning, hooks, instance, log, model, parse, progress, runner, signaller
 from agent.cleaning import Cleaning
 from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
 from agent.journal import Journal
@@ -27,6 +27,7 @@ from agent.runner import Running
 from agent.settings import Given, Settings
 
 FIRST_RETRY_S = 1.0
+IDENTITY_S = 300.0  # for so long cloud-init is waited for, which tries to reach its metadata service
 REBOOTS = 3  # for one deployment; a hook that asks for more is in a loop
 REBOOT_WITHIN_S = 1800.0  # of the reboot command; systemd itself gives up waiting for services before
 
@@ -57,6 +58,7 @@ class Engine:
         self._reboot_asked_at: float | None = None
         self._noted: frozenset[str] | None = None
         self._cleaning = Cleaning(clock)
+        self._began = clock()
         self._clock = clock
         self._jitter = jitter
 
@@ -65,7 +67,13 @@ class Engine:
         return self.metadata.settings
 
     def open(self) -> None:
-        """Read the state that an earlier agent left, and take over its runners. The caller holds the lock."""
+        """Read the state that an earlier agent left, and take over its runners. The caller holds the lock.
+
+        Raises Unidentified while it is not known whether that agent ran on this machine.
+        """
+        may_wait = self._clock() < self._began + IDENTITY_S
+        instance.settle(self.settings, self.journal.places, may_wait=may_wait)
+        self.metadata.disown(instance.passed_over(self.settings))
         self.journal.open()
         self.metadata.open()
         for key, entry in self.journal.entries().items():

@@ -7,6 +7,7 @@
     ├── Unavailable        a source or endpoint did not answer: try again later
     ├── Refused            an endpoint said no: keep the outcome, report, slow down
     │   └── Gone           what was asked for is there no more, and the server knows it
+    ├── Unidentified       cloud-init has yet to say which machine this is: in a moment  exit 75
     ├── ApplyError         a template or file could not be applied
     ├── TrustError         a policy, key or signature does not let something be done exit 77
     └── StateError         our own disk failed us: never run a hook without memory   exit 74
@@ -58,6 +59,12 @@ class Refused(AgentError):
 
 class Gone(Refused):
     """The stack was deleted: what its document listed is not wanted any more."""
+
+
+class Unidentified(AgentError):
+    """Whose state this is cannot be told yet."""
+
+    exit_status = 75
 
 
 class ApplyError(AgentError):

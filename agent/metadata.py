@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from agent import documents, log, merge, parse, transport
 from agent.collectors import COLLECTORS
@@ -76,6 +77,12 @@ class Metadata:
         """The collectors that have somebody to ask, in order; cloud-init's files first: they configure the rest."""
         named = dict.fromkeys((*(n for n in self._given_collectors if n == "heat_local"), *self.settings.collectors))
         return tuple(name for name in named if name in COLLECTORS and COLLECTORS[name].configured(self.settings))
+
+    def disown(self, files: Collection[Path]) -> None:
+        """Let these settings files not count: they are another machine's."""
+        self.given = replace(self.given, left_out=frozenset(map(str, files)))
+        self.settings = self.given.settings()
+        self._given_collectors = self.settings.collectors
 
     def reload(self) -> None:
         """Read the settings files again; a faulty one leaves everything as it was."""

@@ -105,7 +105,12 @@ class Settings:
     retention_count: int = _setting(10_000, "retention_count", "how many such entries are kept")
 
     heat_local_path: tuple[str, ...] = _setting(
-        ("/var/lib/heat-cfntools/cfn-init-data",), "heat_local.path", "files that cloud-init left"
+        ("/var/lib/cloud/data/cfn-init-data", "/var/lib/heat-cfntools/cfn-init-data"),
+        "heat_local.path",
+        "files that cloud-init left; of a key in several of them the last one counts",
+    )
+    heat_local_tighten: bool = _setting(
+        False, "heat_local.tighten", "take from everybody the right to read those files, which hold credentials"
     )
     local_path: tuple[str, ...] = _setting(
         ("/var/lib/os-collect-config/local-data",), "local.path", "directories of JSON files"
@@ -201,6 +206,7 @@ class Given:
     flags: Mapping[str, str] = field(default_factory=dict, repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     files: tuple[tuple[str, Ini], ...] = field(default=(), repr=False)
+    left_out: frozenset[str] = frozenset()  # names of files that do not count
 
     def settings(self, overlay: Mapping[str, Json] | None = None) -> Settings:
         """The settings that hold, with the metadata's `os-collect-config` section as `overlay`.
@@ -212,7 +218,7 @@ class Given:
             ("flag", {key: [value] for key, value in self.flags.items()}),
             ("environment", from_environ),
             ("metadata, os-collect-config", overlay_values(overlay or {})),
-            *((name, _flatten(ini)) for name, ini in self.files),
+            *((name, _flatten(ini)) for name, ini in self.files if name not in self.left_out),
         ]
         values: dict[str, Any] = {}
         for place, layer in layers:
@@ -245,6 +251,15 @@ def read_files(root: Path) -> list[tuple[str, Ini]]:
     """The settings files below `root`, highest precedence first: later names in the directory win over earlier."""
     found = [*sorted((root / CONFIG_DIR).glob("*.conf"), reverse=True), root / OLD_CONFIG]
     return [(str(path), parse_ini(_text(path), str(path))) for path in found if path.is_file()]
+
+
+def credentials_in(path: Path) -> bool:
+    """Whether a settings file holds a secret of a server's own."""
+    try:
+        known = _flatten(parse_ini(_text(path), str(path)))
+    except SettingsError:  # whoever reads it for its settings says so
+        return False
+    return any(FIELDS[key].metadata["secret"] for key in known if key in FIELDS)
 
 
 def flag_of(key: str) -> str:

@@ -41,7 +41,8 @@ def _base_url(settings: Settings) -> str:
         hint = settings.path(settings.cfn_heat_metadata_hint).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError):  # cloud-init left none: this guest is not polled by CFN
         return ""
-    return f"{hint.rstrip('/')}/v1/" if hint else ""
+    # Heat writes it with the version (get_cfn_metadata_server_url), os-collect-config reads it as if without
+    return f"{hint.rstrip('/').removesuffix('/v1')}/v1/" if hint else ""
 
 
 def _fetch(settings: Settings, client: Client, url: str, path: str) -> JsonMap:

@@ -344,6 +344,35 @@ def test_what_cloud_init_left_is_one_document_and_later_files_win(collect: Colle
     assert {"a": 1, "b": 2} == document.content
 
 
+COPY, OWN = "var/lib/cloud/data/cfn-init-data", "var/lib/heat-cfntools/cfn-init-data"
+
+
+def leave(root: Path, name: str, text: str, mode: int) -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.parametrize("names", [(OWN,), (COPY,), (OWN, COPY)], ids=["own", "copy", "both"])
+def test_either_copy_that_heat_leaves_is_found(collect: Collect, root: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        leave(root, name, '{"a": 1}', 0o640)  # as Ignition writes them
+
+    [document] = collect("heat_local", Given(root).settings())
+
+    assert {"a": 1} == document.content
+
+
+def test_a_copy_that_everybody_reads_is_tightened_where_that_is_asked_for(collect: Collect, root: Path) -> None:
+    copy, own = leave(root, COPY, '{"a": 1}', 0o644), leave(root, OWN, '{"a": 1}', 0o600)
+
+    collect("heat_local", Given(root, {"heat_local.tighten": "true"}).settings())
+
+    assert (0o640, 0o600) == (copy.stat().st_mode & 0o777, own.stat().st_mode & 0o777)
+
+
 def test_one_good_file_of_cloud_init_is_enough(collect: Collect, root: Path) -> None:
     settings = Given(root, {"heat_local.path": "/one,/two"}).settings()
     (root / "one").write_text("nonsense")
