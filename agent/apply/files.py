@@ -105,13 +105,10 @@ def plan(entries: Iterable[Entry], root: Path, directory: Path, name: str, fetch
     ]
     new = originals.remember(memory, before, scene, written, withdrawn)
     kept = {path for path, changed in left.items() if changed}
-    act = scene_act.Plan(
-        changes(originals.kept(before, memory, new, withdrawn)),
-        changes(scene),
-        changes(originals.forgotten(before, memory, new, kept)),
-        withdrawn,
-        tuple(f"{path} stays as it is: somebody changed it after it was placed" for path in sorted(kept - set(paths))),
-    )
+    keep, forget = originals.kept(before, memory, new, withdrawn), originals.forgotten(before, memory, new, kept)
+    warnings = (f"{path} stays as it is: somebody changed it after it was placed" for path in sorted(kept - set(paths)))
+    make, rest = (changes(keep), changes(scene)), tuple(map(changes, forget))
+    act = scene_act.Plan(make, rest, withdrawn, tuple(warnings))
     listed = place.check(_placement(scene, path, paths.get(path)) for path in _shown(scene, paths, withdrawn))
     after = Notes(name, {path: entry.units for path, entry in paths.items() if path in new.saved})
     return Plan(where, act, listed, known, after, _due(scene, listed, known, paths), not new.saved and not kept)

@@ -55,16 +55,15 @@ def plan(document: Document, root: Path, *, once: bool = False) -> Plan:
     memory = originals.read(scene, HOME)
     warnings = [f"{section} is no section of a document; it is ignored" for section in document.unknown]
 
-    for entry, owner in declared:
-        _declare_directory(scene, entry, owner)
-    for entry, owner in empty:
-        _declare_file(scene, entry, owner)
-    withdrawn = _withdrawn(scene, memory, copies)
+    trial = scene.copy()
+    _declare(trial, declared, empty)
+    withdrawn = _withdrawn(trial, memory, copies)
     kept: set[str] = set()
     for path in withdrawn:
         left = originals.withdraw(scene, memory, path)
         kept |= {path} if left else set()
         warnings += [f"{inner} stays as it is: somebody changed it after it was placed" for inner in left]
+    _declare(scene, declared, empty)  # also what was just withdrawn as a copy
     before = scene.copy()
     written = _copy_all(scene, copies, frozenset(memory.saved))
     new = originals.remember(memory, before, scene, written, withdrawn)
@@ -75,8 +74,8 @@ def plan(document: Document, root: Path, *, once: bool = False) -> Plan:
         warnings += _permit(scene, permission, rights)
     keep, forget = originals.kept(before, memory, new, withdrawn), originals.forgotten(before, memory, new, kept)
     if once:
-        _put_file(forget, CONFIGURED, b"", 0o600)
-    return Plan(changes(keep), changes(scene), changes(forget), withdrawn, tuple(warnings))
+        _put_file(forget[-1], CONFIGURED, b"", 0o600)
+    return Plan((changes(keep), changes(scene)), tuple(map(changes, forget)), withdrawn, tuple(warnings))
 
 
 def _owners(scene: Scene) -> Ids:
@@ -93,6 +92,15 @@ def _owners(scene: Scene) -> Ids:
 
 
 # ------------------------------------------------------------------------------------------------ sections
+
+Made: TypeAlias = "tuple[Declared, tuple[int, int]]"
+
+
+def _declare(scene: Scene, directories: Iterable[Made], files: Iterable[Made]) -> None:
+    for entry, owner in directories:
+        _declare_directory(scene, entry, owner)
+    for entry, owner in files:
+        _declare_file(scene, entry, owner)
 
 
 def _declare_directory(scene: Scene, directory: Declared, owner: tuple[int, int]) -> None:

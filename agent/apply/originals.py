@@ -40,6 +40,11 @@ class Home:
     def placed(self) -> str:
         return f"{self.directory}/.placed.json"
 
+    @property
+    def both(self) -> tuple[str, str]:
+        """The memory, in the order in which it is written: what is placed is known before it is listed."""
+        return (self.placed, self.state)
+
     def original(self, path: str) -> str:
         """Where the original of a path is kept."""
         return self.directory + path
@@ -84,19 +89,20 @@ def read(scene: Scene, home: Home) -> Memory:
     return Memory(home, saved, known)
 
 
-def _write(scene: Scene, memory: Memory) -> None:
-    """Decide what both files will hold; where nothing is to be remembered and nothing was, there are none."""
+def _write(scene: Scene, memory: Memory, *paths: str) -> None:
+    """Decide what these files hold; where nothing is to be remembered and nothing was, there are none."""
     home = memory.home
     if not memory.saved and scene.node(scene.settle(home.state)).kind == ABSENT:
         return
     make_home(scene, home)
-    for path, data in zip((home.state, home.placed), _written(memory), strict=True):
+    content = dict(zip((home.state, home.placed), _written(memory), strict=True))
+    for path in paths:
         where = scene.settle(path)
         there = scene.node(where)
         mode, uid, gid = (
             (there.mode, there.uid, there.gid) if there.kind == FILE else (0o644, os.geteuid(), os.getegid())
         )
-        scene.put(where, Node(FILE, mode, uid, gid, data))
+        scene.put(where, Node(FILE, mode, uid, gid, content[path]))
 
 
 def make_home(scene: Scene, home: Home) -> None:
@@ -158,7 +164,7 @@ def kept(before: Scene, memory: Memory, new: Memory, withdrawn: Iterable[str]) -
         scene.make_parents(where)
         scene.graft(before, path, where)
     old = {path: memory.saved[path] for path in withdrawn}
-    _write(scene, Memory(new.home, {**old, **new.saved}, _either(memory.placed, new.placed)))
+    _write(scene, Memory(new.home, {**old, **new.saved}, _either(memory.placed, new.placed)), *new.home.both)
     return scene
 
 
@@ -171,19 +177,22 @@ def _either(old: Mapping[str, Prints], new: Mapping[str, Prints]) -> dict[str, P
     return both
 
 
-def forgotten(before: Scene, memory: Memory, new: Memory, left: Collection[str]) -> Scene:
-    """Decisions to make after all others: originals that are back in their place need not be kept."""
-    scene = Scene(before.root)
+def forgotten(before: Scene, memory: Memory, new: Memory, left: Collection[str]) -> tuple[Scene, Scene]:
+    """Decisions to make after all others, in two steps: originals that are back in their place need not be kept.
+
+    What is placed is forgotten after `state` no longer lists it: listed, but not known, it would be Kolla's.
+    """
+    state, rest = Scene(before.root), Scene(before.root)
     gone = [path for path in memory.saved if path not in new.saved]
-    if not gone and _either(memory.placed, new.placed) == new.placed:
-        return scene
+    if gone or _either(memory.placed, new.placed) != new.placed:
+        _write(state, new, new.home.state)
+        _write(rest, new, new.home.placed)
     needed = [place for place in new.saved.values() if place]
     for path in gone:
         place = memory.saved[path]
         if place and path not in left and not any(_overlap(place, other) for other in needed):
-            scene.remove(scene.settle(place))
-    _write(scene, new)
-    return scene
+            rest.remove(rest.settle(place))
+    return state, rest
 
 
 def withdraw(scene: Scene, memory: Memory, path: str) -> list[str]:
@@ -225,6 +234,7 @@ def _clear(scene: Scene, placed: Prints, top: str, saved: str | None) -> list[st
     for inner in sorted(placed, reverse=True):
         node = scene.node(inner)
         if node.kind == ABSENT:
+            scene.remove(inner)  # decided all the same: a run that was killed may have left something beside it
             continue
         if node.kind == DIRECTORY and DIRECTORY in placed[inner]:
             if not scene.names(inner):

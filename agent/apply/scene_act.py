@@ -37,25 +37,29 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What applying a document does: keep originals, make the guest so, then forget what is not kept any more."""
+    """What applying a document does: originals are kept and the guest made so, all or nothing; then, step by step,
+    what need not be kept is forgotten. A run that ends before that is finished by the next one.
+    """
 
-    keep: Changes
-    make: Changes
-    forget: Changes
+    make: tuple[Changes, ...]
+    forget: tuple[Changes, ...]
     withdrawn: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Every path that changes, in order; none exactly when applying changes nothing."""
-        return tuple(sorted({*self.keep.paths, *self.make.paths, *self.forget.paths}))
+        return tuple(sorted({path for step in (*self.make, *self.forget) for path in step.paths}))
 
 
 def apply(plan: Plan) -> None:
-    """Carry it out. Raises ApplyError when everything was put back."""
+    """Carry it out. Raises ApplyError when everything was put back, or when only the forgetting failed."""
     with ExitStack() as steps:
-        for step in (plan.keep, plan.make, plan.forget):
+        for step in plan.make:
             steps.enter_context(acting(step))
+    for step in plan.forget:
+        with acting(step):
+            pass
 
 
 def changes(scene: Scene) -> Changes:

@@ -76,6 +76,16 @@ def test_what_grew_in_a_placed_directory_stays_when_the_entry_goes(root: Path, a
     assert ["grown"] == os.listdir(root / "etc/d")
 
 
+def test_a_directory_that_was_a_copy_and_is_declared_now_stays(root: Path, always: Door) -> None:
+    lay(root, {"command": "c", "config_files": [entry("d", "/etc/d")]}, d__a="A")
+    always()
+
+    lay(root, {"command": "c", "directories": [{"path": "/etc/d", "owner": "me", "perm": "0700"}]})
+    always()
+
+    assert ([], 0) == (os.listdir(root / "etc/d"), always("--check").returncode)
+
+
 def test_a_file_that_somebody_changed_stays_and_is_told_of(root: Path, always: Door) -> None:
     lay(root, {"command": "c", "config_files": [entry("a", "/etc/a")]}, a="new")
     always()

@@ -8,6 +8,8 @@ Python imports this module by itself because its directory stands on PYTHONPATH.
     SHIM_FAIL     `<errno> <role> <n>`: from the n-th writing call of that role on they fail, as long as ...
     SHIM_WHILE    ... this file exists
     SHIM_CALLS    other calls than the writing ones, to fail so
+    SHIM_BELOW    other places below the root than var/ in which they fail
+    SHIM_ALSO     further functions of os to count and to spoil
 
 The role is `agent` for the first process and `runner1`, `runner2` ... for its forked children. Helpers that a runner
 forks are left alone.
@@ -19,6 +21,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import selectors
 import signal
 import socket
@@ -28,6 +31,8 @@ from collections import Counter
 
 ROOT = os.environ.get("SHIM_ROOT", "/nonexistent") + "/"
 SPOILED = set(os.environ.get("SHIM_CALLS", "open write fsync rename mkdir").split())
+BELOW = (*os.environ.get("SHIM_BELOW", "var/").split(), "-")
+TEMPORARY = re.compile(r"[.]agent-[0-9]+-[0-9a-f]{16}[.]tmp")
 TOP = os.getpid()
 
 role = "agent"
@@ -48,7 +53,8 @@ def subject_of(value):
     text = text.decode() if isinstance(text, bytes) else text
     if not text.startswith("/") and ":[" in text:
         return text.partition(":[")[0]
-    return text.removeprefix(ROOT).replace(f".{os.getpid()}.", ".PID.").replace(" ", "_") or "-"
+    text = TEMPORARY.sub(".agent-PID.tmp", text.removeprefix(ROOT))
+    return text.replace(f".{os.getpid()}.", ".PID.").replace(" ", "_") or "-"
 
 
 def append(path, line):
@@ -68,7 +74,7 @@ def reached(call, subject):
         append(os.environ["SHIM_RECORD"], point)
     if os.environ.get("SHIM_KILL") == point:
         die(os.environ["SHIM_VICTIMS"].split(","))
-    if call in SPOILED and subject.startswith(("var/", "-")):
+    if call in SPOILED and subject.startswith(BELOW):
         writes += 1
         refuse(call, subject)
 
@@ -151,7 +157,8 @@ def install():
     os.open = real_open_below
     os.rename, os.replace = rename_below(os.rename), rename_below(os.replace)
     os.fork = fork
-    for name in ("write", "pwrite", "fsync", "unlink", "mkdir", "ftruncate"):
+    also = os.environ.get("SHIM_ALSO", "").split()
+    for name in ("write", "pwrite", "fsync", "unlink", "mkdir", "ftruncate", *also):
         before(os, name, first)
     for name in ("pipe", "pidfd_open", "setsid", "waitpid", "_exit"):
         before(os, name)
