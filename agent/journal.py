@@ -101,6 +101,7 @@ class Journal:
                 "transport": deployment.endpoint.transport,
                 "stack": deployment.endpoint.stack_id,
                 "received_at": self._clock(),
+                **({"again": True} if deployment.key in self._records else {}),
             },
         )
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "show": ("agent.cli.show", "tell everything known of one deployment, secrets masked"),
     "log": ("agent.cli.log", "print what a deployment has printed, or prints just now"),
     "history": ("agent.cli.history", "list what was deployed here, oldest first"),
+    "timeline": ("agent.cli.timeline", "draw what took how long, from the boot to the last signal"),
     "rerun": ("agent.cli.rerun", "let a deployment be run once more"),
     "signal": ("agent.cli.signal", "tell Heat an outcome by hand"),
     "cancel": ("agent.cli.cancel", "end a hook that runs, with all that belongs to it"),

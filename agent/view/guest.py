@@ -7,7 +7,7 @@ state may not be read: then the reader is told who may.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ class Known:
     listed: bool
     record: JsonMap = field(repr=False)
     outcome: JsonMap = field(repr=False)
+    came_at: float
     began_at: float
     ended_at: float
     settled_at: float
@@ -71,7 +72,8 @@ def read(settings: Settings, *, everything: bool = False) -> Guest:
     _may_read(places)
     posted = bulletin.read(places)
     documents = _documents(places, posted.sources)
-    listed = {d.key: d for document in documents for d in _listed(document, settings)}
+    listed = {d.key: (d, document) for document in reversed(documents) for d in reversed(_listed(document, settings))}
+    listed = dict(reversed(listed.items()))  # Heat's order, and of an id that is listed twice the first
     keys = list(listed)
     if everything or not documents:
         keys = [*_by_time(places, set(_stems(places.journal)) - listed.keys()), *keys]
@@ -114,11 +116,18 @@ def _documents(places: Places, sources: Collection[str]) -> tuple[Document, ...]
     return tuple(sorted(found, key=lambda d: (order.index(d.source) if d.source in order else 0, d.name)))
 
 
-def _listed(document: Document, settings: Settings) -> Iterable[Deployment]:
+def _listed(document: Document, settings: Settings) -> tuple[Deployment, ...]:
     return parse.deployments(document, settings.deployment_key).deployments
 
 
-def _known(key: str, listed: Deployment | None, posted: Bulletin, places: Places, settings: Settings) -> Known:
+def _known(
+    key: str,
+    found: tuple[Deployment, Document] | None,
+    posted: Bulletin,
+    places: Places,
+    settings: Settings,
+) -> Known:
+    listed, document = found or (None, None)
     entry, record, outcome = _look(key, places)
     if entry.progress == model.INTERRUPTED:  # or its runner has just ended: then its outcome is there by now
         entry, record, outcome = _look(key, places)
@@ -129,6 +138,7 @@ def _known(key: str, listed: Deployment | None, posted: Bulletin, places: Places
         listed=listed is not None,
         record=record,
         outcome=outcome,
+        came_at=_came(entry, record, document),
         began_at=_modified(places.mark(key)),
         ended_at=_modified(places.outcome(key)) if outcome else 0.0,
         settled_at=jsontext.number(record.get(f"{entry.progress}_at")),
@@ -136,6 +146,12 @@ def _known(key: str, listed: Deployment | None, posted: Bulletin, places: Places
         log=settings.path(settings.log_dir) / f"{key}.log",
         pid=pid,
     )
+
+
+def _came(entry: Entry, record: JsonMap, document: Document | None) -> float:
+    """Since when it waits: since the document came that lists it, where this is no second run of it."""
+    times = (entry.received_at, 0.0 if record.get("again") or document is None else document.fetched_at)
+    return min((at for at in times if at), default=0.0)
 
 
 def _look(key: str, places: Places) -> tuple[Entry, JsonMap, JsonMap]:

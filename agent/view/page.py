@@ -56,7 +56,7 @@ def wrapped(text: str, indent: str, first: str = "", width: int = WIDTH) -> Iter
 
 def span(seconds: float) -> str:
     """A duration in its largest sensible unit: 340 ms, 12 s, 3 min, 5 h, 2 days."""
-    if seconds < 0:
+    if seconds <= 0:
         return "0 s"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"

@@ -121,7 +121,7 @@ def _line(known: Known, guest: Guest, now: float) -> Line:
 
 
 def _waiting(known: Known, guest: Guest, now: float) -> Line:
-    since = known.entry.received_at or max((d.fetched_at for d in guest.documents), default=0.0)
+    since = known.came_at
     if not known.listed:
         return Line(known, "withdrawn", since, "no source lists it")
     if guest.bulletin.phases:

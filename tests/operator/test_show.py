@@ -133,7 +133,7 @@ def test_a_beginning_that_fits_several_names_them(guest: Guest, endpoint: Endpoi
 def known(name: str, *, listed: bool = True) -> Known:
     of = deployment(f"id-{name}")
     entry = Entry(of.key, "signalled")
-    return Known(of, entry, listed, {}, {}, 0.0, 0.0, 0.0, 0.0, Path(), 0)
+    return Known(of, entry, listed, {}, {}, 0.0, 0.0, 0.0, 0.0, 0.0, Path(), 0)
 
 
 @given(st.sets(st.text("abc", min_size=1, max_size=5), min_size=1, max_size=6), st.data())
