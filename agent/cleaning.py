@@ -16,8 +16,9 @@ from typing import NoReturn
 
 from agent import hooks, log, model, process, runner, state
 from agent.journal import Journal
+from agent.live import LiveLog
 from agent.model import Deployment, Entry
-from agent.runner import LiveLog, Running
+from agent.runner import Running
 from agent.settings import Settings
 from agent.state import Lock
 

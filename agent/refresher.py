@@ -20,6 +20,7 @@ from typing import NoReturn
 from agent import cache, layout, log, phases, process, runner, state
 from agent.cache import Cache, Item
 from agent.errors import AgentError, ApplyError, Busy
+from agent.live import LiveLog
 from agent.model import Document
 from agent.phases import Refreshed, Surroundings
 from agent.settings import Settings
@@ -187,7 +188,7 @@ def _log_to(path: Path, limit: int, private: tuple[int, ...]) -> None:
         try:
             for fd in (writing, *private):
                 os.close(fd)
-            live = runner.LiveLog(path, limit)
+            live = LiveLog(path, limit)
             while chunk := os.read(reading, process.CHUNK):
                 live.write(chunk)
             live.end()

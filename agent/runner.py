@@ -30,6 +30,7 @@ from agent.hooks import (
     workplace,
 )
 from agent.journal import Journal
+from agent.live import JOURNALD, LiveLog, journald
 from agent.model import Deployment, Entry, JsonMap, Outcome
 from agent.settings import Settings
 from agent.state import Lock
@@ -255,7 +256,7 @@ def _main(
     status = 70
     try:
         detach(lock.fileno(), tell)
-        live = LiveLog(settings.path(settings.log_dir) / f"{deployment.key}.log", settings.output_limit)
+        live = _live(deployment, settings)
         lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})
         try:
             outcome = (
@@ -275,6 +276,16 @@ def _main(
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
+
+
+def _live(deployment: Deployment, settings: Settings) -> LiveLog:
+    fields = {
+        "DEPLOYMENT_ID": deployment.id,
+        "DEPLOYMENT_NAME": deployment.name,
+        "DEPLOYMENT_GROUP": deployment.group,
+    }
+    told = journald(settings.path(JOURNALD), fields)
+    return LiveLog(settings.path(settings.log_dir) / f"{deployment.key}.log", settings.output_limit, told)
 
 
 def detach(*kept: int) -> None:
@@ -314,37 +325,3 @@ def _store(key: str, body: JsonMap, journal: Journal, patience_s: float, tell: i
             log.error("outcome cannot be stored yet", deployment=key, reason=str(exc))
         time.sleep(pause)
         pause = min(pause * 2, longest)
-
-
-class LiveLog:
-    """What a deployment prints, as it comes, for people: at most `limit` bytes, then only the end is kept.
-
-    The runner's own standard streams go there too. A log that cannot be written never stops a hook.
-    """
-
-    def __init__(self, path: Path, limit: int) -> None:
-        self._left = limit
-        self._tail = process.Kept(1 << 16)
-        self._fd = -1
-        with suppress(OSError):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            for standard in (1, 2):
-                os.dup2(self._fd, standard)
-
-    def write(self, chunk: bytes) -> None:
-        now, later = chunk[: self._left], chunk[self._left :]
-        self._left -= len(now)
-        if later:
-            self._tail.add(later)
-        self._put(now)
-
-    def end(self) -> None:
-        if self._tail.total:
-            self._put(b"\n[... the limit of this log was reached, what follows is the end ...]\n")
-            self._put(self._tail.bytes())
-
-    def _put(self, data: bytes) -> None:
-        if self._fd >= 0 and data:
-            with suppress(OSError):  # a full disk costs the log, not the deployment
-                os.write(self._fd, data)
