@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import change, deployments, idle, nothing, ours, output, peers, polls, table
+from benchmarks import change, deployments, hooks, idle, nothing, ours, output, peers, polls, table
 from benchmarks.scratch import Bench
 from benchmarks.server import endpoint
 
@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "output": output.measure,
     "polls": polls.measure,
     "change": change.measure,
+    "hooks": hooks.measure,
 }
 
 

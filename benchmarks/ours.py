@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cost import Command
+from benchmarks.environments import environment
 from benchmarks.server import CHECKOUT
 
-LOCK = CHECKOUT / ".ci/locks/run.txt"
 
-
-@functools.cache
 def python() -> str:
     """An interpreter with the run-time lock; the tools of developers change what the libraries import."""
-    maker = [sys.executable, str(CHECKOUT / ".ci/environment"), str(LOCK)]
-    made = subprocess.run(maker, check=True, stdout=subprocess.PIPE, text=True)
-    return f"{made.stdout.strip()}/bin/python"
+    return str(environment("run") / "bin/python")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import environments
 from benchmarks.cost import Command
 from benchmarks.server import CHECKOUT
 
@@ -27,12 +28,9 @@ _SOURCE = "heat-agents"
 _NOT_ROOT = "import os\nos.geteuid = lambda: 65534\n"
 
 
-@functools.cache
 def environment() -> Path:
     """The virtual environment of the peers, made on first use."""
-    maker = [sys.executable, str(CHECKOUT / ".ci/environment"), str(LOCK)]
-    made = subprocess.run(maker, check=True, stdout=subprocess.PIPE, text=True)
-    return Path(made.stdout.strip())
+    return environments.environment("peers")
 
 
 @functools.cache

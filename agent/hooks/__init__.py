@@ -88,7 +88,7 @@ def find(group: str, settings: Settings, environ: Mapping[str, str], *, built_in
         return Hook(group, HOOKS[group])
     for directory in directories(settings, environ):
         path = directory / name
-        if path.is_file() and os.access(path, os.X_OK):
+        if os.access(path, os.X_OK) and path.is_file():  # the cheap question first
             return Hook(group, path=path)
     return Hook(group, HOOKS[group]) if group in HOOKS else None
 
