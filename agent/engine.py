@@ -22,14 +22,13 @@ from agent.journal import Journal
 from agent.metadata import Answer, Metadata, places
 from agent.model import Deployment, Entry
 from agent.plan import Hold, Run, Signal, plan, withdrawn
+from agent.reboots import Reboots
 from agent.refresh import Refresh
 from agent.runner import Running
 from agent.settings import Given, Settings
 
 FIRST_RETRY_S = 1.0
 IDENTITY_S = 300.0  # for so long cloud-init is waited for, which tries to reach its metadata service
-REBOOTS = 3  # for one deployment; a hook that asks for more is in a loop
-REBOOT_WITHIN_S = 1800.0  # of the reboot command; systemd itself gives up waiting for services before
 
 
 class Engine:
@@ -54,8 +53,7 @@ class Engine:
         self._listed: dict[str, Deployment] = {}
         self._cancelled: set[str] = set()
         self._taken: list[str] = []
-        self._rebooting: tuple[str, ...] = ()
-        self._reboot_asked_at: float | None = None
+        self._reboots = Reboots(self.journal, clock)
         self._noted: frozenset[str] | None = None
         self._cleaning = Cleaning(clock)
         self._began = clock()
@@ -91,7 +89,7 @@ class Engine:
         asked.take(self.journal, self._listed)
         self._settle_interrupted()
         self._withdraw(deployments, fresh)
-        self._settle_reboots()
+        self._reboots.settle(self._listed, self.settings)
         self._forget()
         self._cleaning.look(self.journal.entries().values() if self.metadata.complete else (), self._listed)
         self.refresh.look(self.settings, self.metadata.standing(), self._listed)
@@ -138,7 +136,7 @@ class Engine:
             taken, self._taken = self._taken, []
             for key in taken:
                 self.journal.settle(key, model.SIGNALLED)
-        if self._rebooting:
+        if self._reboots.wanted:
             self._reboot()
         elif not (self.running or self._queue) and self.refresh.waiting:
             self.refresh.go_on()
@@ -146,7 +144,7 @@ class Engine:
             self.refresh.start_if_due()
 
     def _start(self) -> None:
-        while self._queue and not self._rebooting and len(self.running) < max(self.settings.max_parallel, 1):
+        while self._queue and not self._reboots.wanted and len(self.running) < max(self.settings.max_parallel, 1):
             if self._cleaning.holds(self._queue[0].group):
                 break
             deployment = self._queue.popleft()
@@ -196,7 +194,7 @@ class Engine:
                 self._queue.appendleft(deployment)
                 return
             case model.REBOOTING:
-                self._settle_reboots()
+                self._reboots.settle(self._listed, self.settings)
                 if self.journal.entry(deployment.key).progress != model.FINISHED:
                     return
             case _:
@@ -213,9 +211,8 @@ class Engine:
     def next_due(self) -> float:
         """When something is to be done that no source and no runner will tell us of; infinity when nothing is."""
         times = [self._cleaning.due, *(self.holding[key] for key in self.holding if key in self._listed)]
-        if self._reboot_asked_at is not None and self.settings.reboot_command:
-            times.append(self._reboot_asked_at + REBOOT_WITHIN_S)
-        if not (self.running or self._rebooting):
+        times.append(self._reboots.due(self.settings))
+        if not (self.running or self._reboots.wanted):
             times.append(self.refresh.next_due())
         return min([*times, *(entry.next_try_at for entry in self.unsent())], default=float("inf"))
 
@@ -224,7 +221,7 @@ class Engine:
         """Whether nothing is under way that will tell us of its end."""
         if self.running or self.refresh.working:
             return False
-        return bool(self._rebooting) or not (self._queue or self.refresh.waiting)
+        return bool(self._reboots.wanted) or not (self._queue or self.refresh.waiting)
 
     def unsent(self) -> tuple[Entry, ...]:
         """Outcomes that wait for their endpoint and are still wanted."""
@@ -241,7 +238,7 @@ class Engine:
     def exit_status(self) -> int:
         if self.failed:
             return 1
-        degraded = self.metadata.faults or self.unsent() or self._rebooting or not self.refresh.phases.settled
+        degraded = self.metadata.faults or self.unsent() or self._reboots.wanted or not self.refresh.phases.settled
         return 2 if degraded else 0
 
     # --------------------------------------------------------------------------------- dispatch and record
@@ -289,60 +286,14 @@ class Engine:
         if hook and (reason := runner.unknown_options(deployment, hook)):
             log.warning("unknown option", deployment=deployment.id, reason=reason)
 
-    # -------------------------------------------------------------------------------------------- reboot
-
-    def _settle_reboots(self) -> None:
-        """Whoever asked for a reboot and had it is to be run again; who had too many of them fails."""
-        wanting = [
-            e for e in self.journal.entries().values() if e.progress == model.REBOOTING and e.key in self._listed
-        ]
-        boot = runner.boot_id(self.settings) if wanting else ""
-        self._rebooting = tuple(entry.key for entry in wanting if not self._rebooted(entry, boot))
-        if not self._rebooting:
-            self._reboot_asked_at = None
-
-    def _rebooted(self, entry: Entry, boot: str) -> bool:
-        """Whether the reboot that a hook asked for lies behind us, or will never be."""
-        key, asked_in = entry.key, str(self.journal.outcome(entry.key)[model.REBOOT_FROM])
-        counted = entry.left_boot == asked_in and entry.reboots > 0
-        if not counted and entry.reboots >= REBOOTS:
-            runner.no_reboot(key, self.journal, f"it had {REBOOTS} reboots already; correct what it waits for")
-            return True
-        if not counted:  # counted before the reboot: a crash in between repeats this look, not the count
-            self.journal.note(key, reboots=entry.reboots + 1, left_boot=asked_in)
-            log.warning("hook asks for a reboot", deployment=entry.id, reboots=entry.reboots + 1)
-        if boot == asked_in:
-            return False
-        log.info("rebooted, hook is run again", deployment=entry.id)
-        self.journal.unmark(key)
-        return True
-
     def _reboot(self) -> None:
-        """Run the reboot command once nothing else runs; no deployment is begun until then."""
-        command = self.settings.reboot_command.split()
-        if self._reboot_asked_at is not None:
-            if command and self._clock() >= self._reboot_asked_at + REBOOT_WITHIN_S:
-                self._fail_reboots(f"{command[0]} did not reboot this machine within {REBOOT_WITHIN_S:.0f} s")
-            return
+        """Have the machine rebooted once nothing else runs; no deployment is begun until then."""
         if self.running or self.refresh.working:
             return
-        self._reboot_asked_at = self._clock()
-        if not command:
-            log.warning("reboot wanted, reboot_command is empty: reboot this machine", deployments=self._rebooting)
-            return
-        log.warning("rebooting", deployments=self._rebooting, command=command[0])
-        try:
-            runner.reboot(command)
-        except OSError as exc:
-            self._fail_reboots(f"{self.settings.reboot_command}: {exc.strerror}; see the setting reboot_command")
-
-    def _fail_reboots(self, why: str) -> None:
-        log.error("no reboot", reason=why)
-        keys, self._rebooting, self._reboot_asked_at = self._rebooting, (), None
-        for key in keys:
-            runner.no_reboot(key, self.journal, why)
-            self._deliver(self._listed[key])
-        self.advance()
+        if failed := self._reboots.act(self.settings):
+            for key in failed:
+                self._deliver(self._listed[key])
+            self.advance()
 
     def _withdraw(self, deployments: Collection[Deployment], fresh: Collection[str]) -> None:
         """What the newest document no longer lists: its hook is cancelled, its outcome is never sent."""
