@@ -89,13 +89,16 @@ def post(path: Path, data: bytes) -> None:
     Nothing depends on it, so no disk error matters.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with suppress(OSError):
+    try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _write_all(fd, data)
         finally:
             os.close(fd)
         temporary.rename(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def remove(path: Path) -> None:

@@ -148,7 +148,7 @@ def test_an_agent_killed_around_the_count_neither_loses_nor_doubles_it(
         guest = fresh(endpoint, tmp_path / str(number))
         record = tmp_path / f"record-{number}"
         guest.once(environment=guest.shim(record, SHIM_KILL=point, SHIM_VICTIMS="agent"))
-        assert record.with_name(f"{record.name}.killed").exists(), point
+        assert record.with_name(f"{record.name}.killed").exists(), (point, record.read_text())
         until(lambda guest=guest: not guest.runners(), "the runner to end")  # type: ignore[misc]
         boots(guest, *reached)
         guest.end()
