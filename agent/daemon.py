@@ -13,21 +13,24 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
-from agent import log
+from agent import log, masking, model
 from agent.bulletin import Board
 from agent.engine import Engine
 from agent.errors import Refused, StateError, Unidentified
 from agent.metadata import Answer
 from agent.settings import Settings
 from agent.subscription import Subscription
+from agent.systemd.notify import Notifier
 
 REFUSED_SLOWER = 10.0  # times the longest pause, for a source that refuses
 LOOK_S = 1.0  # how often the lock of a runner without a pidfd is looked at
 UNIDENTIFIED_PAUSE_S = 0.2  # between two looks whether cloud-init has said which machine this is
 STATE_PAUSE_S = 10.0  # between two tries when our own disk fails
+STATUS_LIMIT = 300  # characters of the line for people
+BOOT_S = 300.0  # for so long after the start cloud-init's files are looked for at the shortest pause
 
 
 @dataclass(slots=True)
@@ -91,44 +94,96 @@ def _open_once_known(engine: Engine, told: Told, wakeup: int) -> None:
             _wait(engine, wakeup, time.time() + UNIDENTIFIED_PAUSE_S)
 
 
-def run(engine: Engine, *, jitter: Jitter = random.uniform) -> int:
+@dataclass(slots=True)
+class _Loop:
+    """What the daemon remembers from one turn to the next. Times are seconds since the epoch."""
+
+    started_at: float
+    open_at: float
+    poll_at: float
+    opened: bool = False
+    paces: dict[str, Pace] = field(default_factory=dict)
+    subscription: Subscription = field(default_factory=Subscription)
+
+
+def run(engine: Engine, *, jitter: Jitter = random.uniform, manager: Notifier | None = None) -> int:
     """Poll until SIGTERM or SIGINT; SIGHUP reads the settings again and polls at once."""
+    manager = manager or Notifier()
+    now = time.time()
+    loop = _Loop(started_at=now, open_at=now, poll_at=now + jitter(0.0, engine.settings.splay))
     with _signals() as (told, wakeup):
-        paces: dict[str, Pace] = {}
-        subscription = Subscription()
         board = Board(engine.journal.places, "agent run")
-        opened = False
-        start_at = time.time() + jitter(0.0, engine.settings.splay)
         while not told.stop:
             if told.reload:
                 told.reload = False
-                engine.metadata.reload()
-                paces.clear()
-            now = time.time()
+                _reload(engine, loop, manager)
             try:
-                if now >= start_at:
-                    if not opened:
-                        engine.open()
-                        opened = True
-                    _poll(engine, paces, now, jitter)
-                    _post(engine, board)
-                    if subscription.tend(engine.settings, engine.metadata.connection("zaqar").tokens, now):
-                        paces["zaqar"] = Pace()
+                _turn(engine, loop, manager, board, jitter)
                 if engine.settings.poll_until_success and engine.all_succeeded():
                     log.info("all deployments succeeded, polling stops", until="SIGHUP or a restart")
-                    _sleep_until_told(told, wakeup)
-                elif _wait(engine, wakeup, _next(engine, paces, start_at), subscription):
-                    paces["zaqar"] = Pace()
+                    _sleep_until_told(told, wakeup, manager)
+                elif _wait(engine, wakeup, _next(engine, loop), loop.subscription, manager):
+                    loop.paces["zaqar"] = Pace()
             except Unidentified as exc:
                 log.debug("not opened yet", reason=str(exc))
-                _wait(engine, wakeup, time.time() + UNIDENTIFIED_PAUSE_S)
+                manager.ready(str(exc))
+                loop.open_at = time.time() + UNIDENTIFIED_PAUSE_S
+                _wait(engine, wakeup, loop.open_at)
             except StateError as exc:
                 log.error("state cannot be kept, no deployment is begun", reason=str(exc))
-                start_at = time.time() + STATE_PAUSE_S
+                manager.ready(f"no deployment is begun: {exc}")
+                loop.open_at = loop.poll_at = time.time() + STATE_PAUSE_S
+        manager.stopping(f"stopping; {len(engine.running)} deployments that run go on")
         log.info("stopped", running=len(engine.running))
         engine.stop_all()
-        subscription.close()
+        loop.subscription.close()
     return 0
+
+
+def _turn(engine: Engine, loop: _Loop, manager: Notifier, board: Board, jitter: Jitter) -> None:
+    """Look at our own state once, then at the sources that are due; say how things stand."""
+    manager.alive()
+    now = time.time()
+    if not loop.opened and now >= loop.open_at:
+        engine.open()
+        loop.opened = True
+        manager.allow(max(engine.settings.total_timeout, engine.settings.kill_grace))
+        manager.ready(summary(engine))
+    if loop.opened and now >= loop.poll_at:
+        _poll(engine, loop.paces, now, jitter)
+        _post(engine, board)
+        if loop.subscription.tend(engine.settings, engine.metadata.connection("zaqar").tokens, now):
+            loop.paces["zaqar"] = Pace()
+        manager.status(summary(engine))
+
+
+def _reload(engine: Engine, loop: _Loop, manager: Notifier) -> None:
+    manager.reloading()
+    engine.metadata.reload()
+    loop.paces.clear()
+    manager.allow(max(engine.settings.total_timeout, engine.settings.kill_grace))
+    manager.ready(summary(engine))
+
+
+def summary(engine: Engine) -> str:
+    """One line for people: what is being done, or else what is waited for."""
+    journal, sources = engine.journal, engine.metadata.names()
+    names = sorted(str(journal.record(key).get("name", key)) for key in engine.running)
+    waiting = [entry.id for entry in journal.entries().values() if entry.progress == model.REBOOTING]
+    if names:
+        line = f"running {', '.join(names)}"
+    elif waiting:
+        line = f"waiting for the reboot that {', '.join(waiting)} asked for"
+    elif unsent := engine.unsent():
+        line = f"{len(unsent)} outcomes not taken yet: {unsent[0].reason or 'just finished'}"
+    elif not sources:
+        files = ", ".join(str(engine.settings.path(name)) for name in engine.settings.heat_local_path)
+        line = f"waiting for metadata: no source is configured, and cloud-init has not written {files}"
+    elif faults := engine.metadata.faults:
+        line = "; ".join(f"source {name} is unavailable: {why}" for name, why in faults.items())
+    else:
+        line = f"watching {', '.join(sources)}; {len(engine.failed)} deployments failed since the start"
+    return masking.text(" ".join(line.split()))[:STATUS_LIMIT]
 
 
 def _poll(engine: Engine, paces: dict[str, Pace], now: float, jitter: Jitter) -> None:
@@ -160,10 +215,12 @@ def _bounds(name: str, settings: Settings) -> tuple[float, float]:
     return settings.min_polling_interval, max(settings.polling_interval, settings.min_polling_interval)
 
 
-def _next(engine: Engine, paces: dict[str, Pace], start_at: float) -> float:
-    known = [paces[name].due for name in engine.metadata.names() if name in paces]
-    nothing_yet = time.time() + engine.settings.polling_interval
-    return max(min([*known, engine.next_due()] if known else [nothing_yet, engine.next_due()]), start_at)
+def _next(engine: Engine, loop: _Loop) -> float:
+    """When a source is due, or something of our own; while there is no source, when to look for one again."""
+    known = [loop.paces[name].due for name in engine.metadata.names() if name in loop.paces]
+    now, settings = time.time(), engine.settings
+    pause_s = settings.min_polling_interval if now < loop.started_at + BOOT_S else settings.polling_interval
+    return max(min([*(known or [now + pause_s]), engine.next_due()]), loop.poll_at if loop.opened else loop.open_at)
 
 
 def _wait(
@@ -171,6 +228,7 @@ def _wait(
     wakeup: int,
     until: float,
     subscription: Subscription | None = None,
+    manager: Notifier | None = None,
     *,
     stuck_is_fatal: bool = False,
 ) -> bool:
@@ -190,6 +248,7 @@ def _wait(
         if subscription and subscription.fileno() >= 0:
             selector.register(subscription, selectors.EVENT_READ, ("pushed", "zaqar"))
         left = max(until - time.time(), 0.0)
+        left = manager.longest_wait(left) if manager else left
         ready = selector.select(min(left, LOOK_S) if blind else None if left == float("inf") else left)
         happened = [selected.data for selected, _ in ready if selected.data]
         if any(not selected.data for selected, _ in ready):
@@ -206,11 +265,13 @@ def _wait(
     return bool(subscription and ("pushed", "zaqar") in happened and subscription.take(time.time()))
 
 
-def _sleep_until_told(told: Told, wakeup: int) -> None:
-    """Nothing runs and nothing is wanted of the cloud: wait for a signal, without a wakeup in between."""
+def _sleep_until_told(told: Told, wakeup: int, manager: Notifier) -> None:
+    """Nothing runs and nothing is wanted of the cloud: wait for a signal; only a watchdog wakes us in between."""
+    longest_s = manager.longest_wait(float("inf"))
     while not (told.stop or told.reload):
-        select.select([wakeup], [], [])
-        os.read(wakeup, 4096)
+        manager.alive()
+        if select.select([wakeup], [], [], None if longest_s == float("inf") else longest_s)[0]:
+            os.read(wakeup, 4096)
 
 
 def _stuck(engine: Engine, key: str, *, fatal: bool) -> None:

@@ -41,8 +41,11 @@ class Engine:
         can_hold: bool,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[float, float], float] = random.uniform,
+        alive: Callable[[], object] = lambda: None,
     ) -> None:
-        self.metadata = Metadata(given, clock)
+        """`alive` is called between steps that take long, each of which is bounded: requests, clean-ups."""
+        self.metadata = Metadata(given, clock, alive)
+        self._alive = alive
         self.can_hold = can_hold
         self.journal = Journal(places(self.settings), clock)
         self.refresh = Refresh(places(self.settings), clock, stays=can_hold)
@@ -169,12 +172,18 @@ class Engine:
 
     def ended(self, key: str) -> None:
         """A runner has ended: take its outcome and send it."""
-        status = self.running.pop(key).close()
+        running = self.running.pop(key)
         if key == cleaning.KEY:
-            self._cleaning.ended(status, self.journal)
+            self._cleaning.ended(running.close(), self.journal)
             self.advance()
             return
         entry = self.journal.refresh(key)
+        if entry.progress == model.RUNNING:  # handed over: the runner in the unit holds the lock
+            self.running[key] = runner.follow(running, self.journal)
+            if key in self._cancelled:
+                runner.cancel(self.running[key])
+            return
+        running.close()
         log.info("deployment ended", deployment=entry.id, progress=entry.progress)
         if entry.progress == model.INTERRUPTED:
             self._interrupted(entry)
@@ -255,6 +264,7 @@ class Engine:
         for key, entry in list(self.journal.entries().items()):
             if entry.progress == model.INTERRUPTED and key not in self.running:
                 log.error("hook was interrupted", deployment=entry.id or key)
+                self._alive()
                 self._interrupted(entry)
 
     def _interrupted(self, entry: Entry) -> None:

@@ -28,17 +28,19 @@ REACHED = b"\n[... the limit of this log was reached, what follows is the end ..
 class LiveLog:
     """A file of at most `limit` bytes, of which the last 64 KiB are the end; and the journal, when one is given.
 
-    The process's own standard streams go to the file, too.
+    The process's own standard `streams` go to the file, too.
     """
 
-    def __init__(self, path: Path, limit: int, journald: Journald | None = None) -> None:
+    def __init__(
+        self, path: Path, limit: int, journald: Journald | None = None, *, streams: tuple[int, ...] = (1, 2)
+    ) -> None:
         self._left = limit
         self._tail = Kept(TAIL)
         self._journald = journald
         self._fd = -1
         with suppress(OSError):
             self._fd = _opened(path)
-            for standard in (1, 2):
+            for standard in streams:
                 os.dup2(self._fd, standard)
 
     def write(self, chunk: bytes) -> None:

@@ -43,8 +43,9 @@ class Connection:
 class Metadata:
     """What the sources have said so far, and the settings that follow from it."""
 
-    def __init__(self, given: Given, clock: Callable[[], float]) -> None:
+    def __init__(self, given: Given, clock: Callable[[], float], alive: Callable[[], object] = lambda: None) -> None:
         self.given = given
+        self._alive = alive
         self.settings = given.settings()
         self._given_collectors = self.settings.collectors
         self.documents: dict[str, tuple[Document, ...]] = {}
@@ -71,6 +72,8 @@ class Metadata:
             answers[name] = self._ask(name)
             if answers[name].changed and self._overlay():
                 waiting = [name for name in self.names() if name not in answers]
+        for gone in self.faults.keys() - set(self.names()):  # nobody asks it any more
+            del self.faults[gone]
         return answers
 
     def names(self) -> tuple[str, ...]:
@@ -100,7 +103,7 @@ class Metadata:
         """The connection by the certificates of a source; sources that have the same ones share it."""
         certificates = transport.tls(self.settings, section)
         if certificates not in self._connections:
-            client = transport.client(self.settings, section)
+            client = transport.client(self.settings, section, before=self._alive)
             self._connections[certificates] = Connection(client, Tokens(client, self._clock))
         return self._connections[certificates]
 

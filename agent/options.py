@@ -11,22 +11,24 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 LIMITS = ("memory", "tasks", "cpu_time", "open_files")
-COMMON = frozenset({"timeout", "on_interrupt", "progress", "run_as", "signature", *LIMITS})
+COMMON = frozenset({"timeout", "on_interrupt", "progress", "run_as", "signature", "cpu", *LIMITS})
 """What every group knows; the others are the hook's own (`OPTIONS` of its module)."""
 
 _SIZE = re.compile(r"([0-9]{1,18})([KMGT]?)")
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _LARGEST = 1 << 62
+_MOST_CPU = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a deployment asks to be run. `limits` are by option: bytes, numbers, seconds."""
+    """How a deployment asks to be run. `limits` are by option: bytes, numbers, seconds; the CPU is percent of one."""
 
     timeout_s: float | None = None
     rerun: bool = False
     run_as: str = ""
     limits: Mapping[str, int] = field(default_factory=dict)
+    cpu_percent: int = 0
 
 
 USUAL = Manner()
@@ -41,6 +43,7 @@ def parse(options: Mapping[str, object], faults: list[str]) -> Manner:
         _rerun(options.get("on_interrupt"), faults),
         _run_as(options.get("run_as"), faults),
         _limits(options, faults),
+        _percent(options.get("cpu"), faults),
     )
 
 
@@ -86,9 +89,17 @@ def _limits(options: Mapping[str, object], faults: list[str]) -> dict[str, int]:
         else:
             units = ", or one with K, M, G or T" if name == "memory" else ""
             faults.append(f"its option {name} is no positive whole number{units}")
-    if "tasks" in limits and options.get("run_as") in (None, "", 0, "0", "root"):
-        faults.append("its option tasks needs run_as with another user than root, whom Linux does not limit")
     return limits
+
+
+def _percent(value: object, faults: list[str]) -> int:
+    if value is None or value == "":
+        return 0
+    percent = _number(value.removesuffix("%") if isinstance(value, str) else value)
+    if 0 < percent <= _MOST_CPU:
+        return percent
+    faults.append(f"its option cpu is no percentage of one CPU from 1 to {_MOST_CPU}")
+    return 0
 
 
 def _number(value: object) -> int:

@@ -5,6 +5,9 @@ without guessing at pids. It is a forked child in its own session: an agent that
 stores its outcome all the same.
 
     lock taken -> journal.begin (durable) -> fork -> hook -> journal.finish (durable) -> lock dropped by the kernel
+
+With the setting runner=unit the child hands lock and deployment to a systemd unit (handover.py), whose program is
+`in_unit` below; everything else is the same.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from agent import hooks, log, model, options, process, progress, state, tree
-from agent.errors import StateError
+from agent import handover, hooks, log, model, options, process, progress, state, tree
+from agent.errors import StateError, Unavailable
 from agent.hooks import (
     reading,
     script,  # noqa: F401 - the usual hook, loaded once here instead of in each child
@@ -33,7 +36,8 @@ from agent.journal import Journal
 from agent.live import JOURNALD, LiveLog, journald
 from agent.model import Deployment, Entry, JsonMap, Outcome
 from agent.settings import Settings
-from agent.state import Lock
+from agent.state import Lock, Places
+from agent.systemd import notify, units
 from agent.trust import judge
 
 RERUNS = 3  # of a hook that was interrupted and asks for it
@@ -86,8 +90,10 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
     if lock is None:
         return None
     try:
-        journal.begin(deployment)
         told = _told(deployment, journal)
+        if settings.runner == handover.UNIT:
+            handover.prepare(deployment, settings, told, lock)
+        journal.begin(deployment)
         tree.prctl()  # loaded once here instead of in each child
         hear, tell = os.pipe()
         try:
@@ -115,6 +121,15 @@ def adopt(key: str, journal: Journal) -> Running:
         return Running(key, 0, -1, child=False)
 
 
+def follow(running: Running, journal: Journal) -> Running:
+    """The runner in the unit that a child of ours has handed a deployment to; its complaints come the same way."""
+    if running.pidfd >= 0:
+        os.close(running.pidfd)
+    if running.child:
+        os.waitpid(running.pid, 0)
+    return replace(adopt(running.key, journal), trouble=running.trouble)
+
+
 def cancel(running: Running) -> None:
     """Ask a runner to end its hook, with all that belongs to it. It stores an outcome that nobody will send."""
     if running.pidfd >= 0:
@@ -134,6 +149,8 @@ def answer(
     """What there is to say to a deployment: the outcome of its hook, or why there is none to run."""
     if deployment.fault:
         return Outcome(model.STATUS_DATA, "", f"deployment '{deployment.name}' cannot be run: {deployment.fault}\n")
+    if settings.runner != handover.UNIT and (reason := _needs_unit(deployment)):
+        return reading.data_fault(deployment, reason)
     hook = hooks.find(deployment.group, settings, environ, built_in_first=built_in_first)
     if hook is None:
         return Outcome(model.STATUS_NOT_FOUND, "", hooks.missing(deployment.group, settings, environ) + "\n")
@@ -154,6 +171,16 @@ def answer(
     return hook.run(deployment, place)
 
 
+def _needs_unit(deployment: Deployment) -> str:
+    """Which limit only a unit can keep, "" when there is none."""
+    manner = deployment.manner
+    if manner.cpu_percent:
+        return "its option cpu is kept by a systemd unit alone; set runner to unit"
+    if "tasks" in manner.limits and manner.run_as in ("", "0", "root"):
+        return "its option tasks needs run_as with another user than root, whom Linux does not limit, or runner=unit"
+    return ""
+
+
 def unknown_options(deployment: Deployment, hook: hooks.Hook) -> str:
     """Which options of a deployment nobody knows, and which ones its group does; "" when all are known."""
     others = deployment.options.keys() - options.COMMON
@@ -166,7 +193,8 @@ def unknown_options(deployment: Deployment, hook: hooks.Hook) -> str:
 
 def clean_up(key: str, journal: Journal, settings: Settings) -> None:
     """End what the hook of a runner that died has left running, and remove the private files it had for its run."""
-    tree.end_marked(workplace.RUN_MARK, workplace.run_mark(key, settings), settings.kill_grace)
+    mark = workplace.run_mark(key, settings)
+    tree.end_all(lambda: [*tree.marked(workplace.RUN_MARK, mark), *units.members(key)], settings.kill_grace)
     group = journal.record(key).get("group")
     for path in hooks.private_files(group, key, settings, os.environ) if isinstance(group, str) else ():
         with suppress(OSError):  # most were never there
@@ -255,22 +283,14 @@ def _main(
 ) -> NoReturn:
     status = 70
     try:
-        detach(lock.fileno(), tell)
-        live = _live(deployment, settings)
-        lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})
-        try:
-            outcome = (
-                Outcome(model.STATUS_REFUSED, "", f"{refusal}\n")
-                if refusal
-                else answer(deployment, settings, os.environ, live.write, told=told)
-            )
-        except process.Interrupted:
-            if deployment.manner.rerun:  # without an outcome it counts as interrupted, also when the machine goes down
-                os._exit(0)
-            why = "interrupted: its runner was told to end: the id left the metadata, or somebody sent it SIGTERM\n"
-            outcome = Outcome(model.STATUS_INTERRUPTED, "", why)
-        live.end()
-        _store(deployment.key, _body(outcome, settings), journal, settings.signal_patience, tell)
+        if settings.runner == handover.UNIT and not refusal:
+            detach(2, lock.fileno(), tell)
+            _hand_over(deployment, journal, settings, lock, tell)
+        else:
+            detach(lock.fileno(), tell)
+            live = _live(deployment, settings, units.journal_fields(deployment))
+            lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})
+            _conduct(deployment, journal, settings, tell, live, told, refusal)
         status = 0
     except Exception:  # noqa: BLE001 - the last frame of this process: a traceback in the log, and "interrupted"
         sys.excepthook(*sys.exc_info())
@@ -278,14 +298,12 @@ def _main(
         os._exit(status)
 
 
-def _live(deployment: Deployment, settings: Settings) -> LiveLog:
-    fields = {
-        "DEPLOYMENT_ID": deployment.id,
-        "DEPLOYMENT_NAME": deployment.name,
-        "DEPLOYMENT_GROUP": deployment.group,
-    }
+def _live(
+    deployment: Deployment, settings: Settings, fields: Mapping[str, str], *, keep_stderr: bool = False
+) -> LiveLog:
     told = journald(settings.path(JOURNALD), fields)
-    return LiveLog(settings.path(settings.log_dir) / f"{deployment.key}.log", settings.output_limit, told)
+    path = settings.path(settings.log_dir) / f"{deployment.key}.log"
+    return LiveLog(path, settings.output_limit, told, streams=(1,) if keep_stderr else (1, 2))
 
 
 def detach(*kept: int) -> None:
@@ -297,6 +315,64 @@ def detach(*kept: int) -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _hand_over(deployment: Deployment, journal: Journal, settings: Settings, lock: Lock, tell: int) -> None:
+    """Let systemd start the runner. Where it certainly did not, that is the outcome."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever cancels means the runner, and finds it in a moment
+    try:
+        reason = handover.start(deployment, settings, lock, tell)
+    except Unavailable as exc:
+        log.error("nobody says whether the unit was started, the lock will tell", reason=str(exc))
+        return
+    if reason:
+        why = f"the unit for '{deployment.name}' was not started: {reason}; mend that, or see the setting runner\n"
+        body = Outcome(model.STATUS_REFUSED, "", why).body()
+        _store(deployment.key, body, journal, settings.signal_patience, tell)
+
+
+def in_unit() -> NoReturn:
+    """The runner as systemd starts it; stdin is the lock, stdout the agent's ear, stderr the journal."""
+    taken = handover.take()
+    deployment, settings = taken.deployment, taken.settings
+    signal.signal(signal.SIGTERM, _interrupt)
+    live = _live(deployment, settings, {}, keep_stderr=True)  # the unit itself has the journal's fields
+    taken.lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})
+    notify.notifier(os.environ).ready("the hook is running")
+    for limit in units.unenforced(units.wanted_limits(deployment), Path("/proc/self/cgroup").read_text("utf-8")):
+        live.write(f"limit {limit} is not kept: this machine does not own its controller\n".encode())
+        log.warning("limit not kept, this machine does not own its controller", deployment=deployment.id, limit=limit)
+    journal = Journal(Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir)))
+    began = time.monotonic()
+    status = _conduct(deployment, journal, settings, taken.tell, live, taken.told)
+    log.info("hook ended", deployment=deployment.id, status=status, seconds=round(time.monotonic() - began, 1))
+    os._exit(0)  # nobody waits for what a hook has left in this process
+
+
+def _conduct(
+    deployment: Deployment,
+    journal: Journal,
+    settings: Settings,
+    tell: int,
+    live: LiveLog,
+    told: Mapping[str, str],
+    refusal: str = "",
+) -> int:
+    """Have the hook run and store what comes of it; its status."""
+    try:
+        outcome = (
+            Outcome(model.STATUS_REFUSED, "", f"{refusal}\n")
+            if refusal
+            else answer(deployment, settings, os.environ, live.write, told=told)
+        )
+    except process.Interrupted:
+        if deployment.manner.rerun:  # without an outcome it counts as interrupted, also when the machine goes down
+            os._exit(0)
+        why = "interrupted: its runner was told to end: the id left the metadata, or somebody sent it SIGTERM\n"
+        outcome = Outcome(model.STATUS_INTERRUPTED, "", why)
+    live.end()
+    _store(deployment.key, _body(outcome, settings), journal, settings.signal_patience, tell)
+    return outcome.status
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

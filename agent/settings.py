@@ -1,8 +1,9 @@
 """Every setting once: the frozen dataclass below is the source of the files' keys, the flags and the reference page.
 
 Order, first wins: flag, environment (`OS_<SECTION>__<KEY>`), the metadata's `os-collect-config` section (collector
-sections and `collectors` only), `/etc/os-deploy-agent/*.conf`, `/etc/os-collect-config.conf`, default. The files are
-oslo.config's INI: a key may stand several times, dashes and underscores are the same, values are taken literally.
+sections and `collectors` only), the service's credential `os-deploy-agent.conf`, `/etc/os-deploy-agent/*.conf`,
+`/etc/os-collect-config.conf`, default. The files are oslo.config's INI: a key may stand several times, dashes and
+underscores are the same, values are taken literally.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Ini = dict[str, dict[str, list[str]]]
 
 CONFIG_DIR = "etc/os-deploy-agent"
 OLD_CONFIG = "etc/os-collect-config.conf"
+CREDENTIAL = "os-deploy-agent.conf"
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 OVERLAID_SECTIONS = ("cfn", "heat", "request", "zaqar", "ec2")
 
@@ -83,6 +85,9 @@ class Settings:
     hook_grace: float = _setting(60.0, "hook_grace", "how long the daemon waits for a missing hook to be installed")
     kill_grace: float = _setting(10.0, "kill_grace", "time between SIGTERM and SIGKILL on timeout and cancel")
     max_parallel: int = _setting(1, "max_parallel", "deployments at a time; 1 keeps Heat's order")
+    runner: str = _setting(
+        "process", "runner", "where a hook is run: in a process below the agent, or in a systemd unit of its own (unit)"
+    )
     reboot_command: str = _setting(
         "systemctl reboot", "reboot_command", "what reboots for a hook that ends with 194; empty: somebody else does"
     )
@@ -230,7 +235,7 @@ class Given:
 
     def reread(self) -> Given:
         """The same flags and environment with the files as they are now."""
-        return dataclasses.replace(self, files=tuple(read_files(self.root)))
+        return dataclasses.replace(self, files=tuple(read_files(self.root, self.environ)))
 
 
 def overlay_values(section: Mapping[str, Json]) -> dict[str, list[str]]:
@@ -247,9 +252,14 @@ def overlay_values(section: Mapping[str, Json]) -> dict[str, list[str]]:
     return values
 
 
-def read_files(root: Path) -> list[tuple[str, Ini]]:
-    """The settings files below `root`, highest precedence first: later names in the directory win over earlier."""
-    found = [*sorted((root / CONFIG_DIR).glob("*.conf"), reverse=True), root / OLD_CONFIG]
+def read_files(root: Path, environ: Mapping[str, str]) -> list[tuple[str, Ini]]:
+    """The settings files, highest precedence first: the service's credential, then those below `root`.
+
+    Later names in the directory win over earlier ones.
+    """
+    credentials = environ.get("CREDENTIALS_DIRECTORY")  # systemd.exec(5), LoadCredential=
+    secret = [Path(credentials) / CREDENTIAL] if credentials else []
+    found = [*secret, *sorted((root / CONFIG_DIR).glob("*.conf"), reverse=True), root / OLD_CONFIG]
     return [(str(path), parse_ini(_text(path), str(path))) for path in found if path.is_file()]
 
 

@@ -91,8 +91,10 @@ class Client:
         proxy: str = "",
         user_agent: str = "os-deploy-agent",
         insecure: bool = False,
+        before: Callable[[], object] = lambda: None,
     ) -> None:
         self.limits = limits
+        self._before = before  # each request: a watchdog hears that the one before it has ended
         self._tls = tls
         self._proxy = proxy
         self._insecure = insecure  # no look at certificates: for the one old command that has such a flag
@@ -118,6 +120,7 @@ class Client:
         shown = show(url)
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise SettingsError(f"{method} {shown}: not an http or https URL; look at where it comes from")
+        self._before()
         try:
             with _deadline(self.limits.total_s):
                 return self._exchange(method, url, dict(headers or {}), body, elsewhere)
@@ -213,10 +216,12 @@ class Client:
         return self._routes[origin]
 
 
-def client(settings: Settings, section: str = "", limits: Limits | None = None) -> Client:
+def client(
+    settings: Settings, section: str = "", limits: Limits | None = None, before: Callable[[], object] = lambda: None
+) -> Client:
     """A client as the settings of a source want it, within their limits or other ones."""
     own = Limits(settings.connect_timeout, settings.read_timeout, settings.total_timeout, settings.max_document)
-    return Client(limits or own, tls=tls(settings, section), proxy=settings.proxy)
+    return Client(limits or own, tls=tls(settings, section), proxy=settings.proxy, before=before)
 
 
 def tls(settings: Settings, section: str) -> Tls:

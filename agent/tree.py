@@ -67,15 +67,11 @@ def parent_of(pid: int) -> int:
 def end(grace_s: float, *, spare: Iterable[int] = ()) -> None:
     """End all our descendants but `spare`: SIGTERM, then SIGKILL after the grace, until none is left."""
     spared = set(spare)
-    _end_all(lambda: [pid for pid in descendants(os.getpid()) if pid not in spared], grace_s)
-
-
-def end_marked(variable: str, value: str, grace_s: float) -> None:
-    """End every process whose environment says `variable=value`: what a runner that was killed has left behind."""
-    _end_all(lambda: marked(variable, value), grace_s)
+    end_all(lambda: [pid for pid in descendants(os.getpid()) if pid not in spared], grace_s)
 
 
 def marked(variable: str, value: str) -> list[int]:
+    """The processes whose environment says `variable=value`: what a runner that was killed has left behind."""
     wanted = f"{variable}={value}".encode()
     found = []
     for entry in os.listdir("/proc"):
@@ -86,7 +82,8 @@ def marked(variable: str, value: str) -> list[int]:
     return found
 
 
-def _end_all(alive: Callable[[], list[int]], grace_s: float) -> None:
+def end_all(alive: Callable[[], list[int]], grace_s: float) -> None:
+    """End the processes that `alive` finds, again and again: SIGTERM, then SIGKILL after the grace."""
     deadline = time.monotonic() + grace_s
     told: set[int] = set()
     pids = alive()

@@ -65,7 +65,7 @@ def heat_config(_argv: list[str], environ: Mapping[str, str]) -> int:
 
 def _settings(environ: Mapping[str, str]) -> Settings:
     """The usual settings; a deployed directory of the caller's own keeps all state and logs to itself."""
-    settings = Given(Path("/"), environ=dict(environ), files=tuple(read_files(Path("/")))).settings()
+    settings = Given(Path("/"), environ=dict(environ), files=tuple(read_files(Path("/"), environ))).settings()
     own = environ.get("HEAT_CONFIG_DEPLOYED")
     if not own:
         return settings

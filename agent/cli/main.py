@@ -201,4 +201,4 @@ def given(arguments: argparse.Namespace) -> Given:
     prefix = "setting "
     flags = {name.removeprefix(prefix): value for name, value in vars(arguments).items() if name.startswith(prefix)}
     root = arguments.root.absolute()
-    return Given(root, flags, dict(os.environ), tuple(read_files(root)))
+    return Given(root, flags, dict(os.environ), tuple(read_files(root, os.environ)))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
+import os
 
 from agent import daemon, state
 from agent.cli.main import given
 from agent.engine import Engine
 from agent.metadata import places
+from agent.systemd import notify
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
@@ -15,10 +18,13 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    engine = Engine(given(arguments), can_hold=True)
+    manager = notify.notifier(os.environ)
+    if manager.watchdog_s:
+        faulthandler.enable(all_threads=False)  # its SIGABRT then leaves a traceback of the hang in the journal
+    engine = Engine(given(arguments), can_hold=True, alive=manager.alive)
     lock = state.lock(places(engine.settings).agent_lock, "agent run")
     try:
-        return daemon.run(engine)
+        return daemon.run(engine, manager=manager)
     finally:
         lock.release()
 

@@ -60,6 +60,7 @@ cd "$root"
 mkdir -p mnt
 pivot_root . mnt
 umount -l /mnt
+mount --make-rshared / # as systemd expects of a container, so that it can hand credentials to units
 # shellcheck disable=SC2046  # words are wanted
 exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin $(cat /.environment 2>/dev/null || true) \
     setpriv --bounding-set -sys_module,-sys_rawio,-sys_time,-syslog,-wake_alarm,-block_suspend,-mac_admin,-net_admin \

@@ -238,7 +238,7 @@ def test_an_unknown_option_is_named_in_both_logs_and_stops_nothing(guest: Guest,
     [event] = ended.events("unknown option")
     known = (
         "unknown option color; group script knows "
-        "cpu_time, memory, on_interrupt, open_files, progress, run_as, signature, tasks, timeout"
+        "cpu, cpu_time, memory, on_interrupt, open_files, progress, run_as, signature, tasks, timeout"
     )
     assert (0, known) == (ended.status, event["reason"])
     assert known in (guest.root / "var/log/os-deploy-agent/id-web.log").read_text()

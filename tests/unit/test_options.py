@@ -27,6 +27,8 @@ def parsed(**given: Any) -> Deployment:
         ({"run_as": 1000}, Manner(run_as="1000")),
         ({"memory": "2G", "cpu_time": 7.0}, Manner(limits={"memory": 2 << 30, "cpu_time": 7})),
         ({"open_files": "64"}, Manner(limits={"open_files": 64})),
+        ({"cpu": 150}, Manner(cpu_percent=150)),
+        ({"cpu": "50%"}, Manner(cpu_percent=50)),
         ({"tasks": 5, "run_as": "web"}, Manner(run_as="web", limits={"tasks": 5})),
         ({"timeout": "1.5"}, Manner(timeout_s=1.5)),
     ],
@@ -48,7 +50,8 @@ def test_options_say_how_a_deployment_is_run(given_options: dict[str, Any], mann
         ({"cpu_time": 0}, "its option cpu_time is no positive whole number"),
         ({"open_files": 1.5}, "its option open_files is no positive whole number"),
         ({"tasks": True, "run_as": "web"}, "its option tasks is no positive whole number"),
-        ({"tasks": 5}, "its option tasks needs run_as with another user than root, whom Linux does not limit"),
+        ({"cpu": "0%"}, "its option cpu is no percentage of one CPU from 1 to 100000"),
+        ({"cpu": [50]}, "its option cpu is no percentage of one CPU from 1 to 100000"),
     ],
 )
 def test_a_wrong_option_is_a_fault_of_the_deployment(given_options: dict[str, Any], fault: str) -> None:

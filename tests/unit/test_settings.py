@@ -238,7 +238,7 @@ def test_files_are_read_with_the_last_name_first_and_the_old_file_last(root: Pat
     (directory / "20-b.conf").write_text("max_parallel = 3\n")
     (directory / "ignored.txt").write_text("nonsense")
 
-    made = Given(root, files=tuple(settings.read_files(root))).settings()
+    made = Given(root, files=tuple(settings.read_files(root, {}))).settings()
 
     assert (3, 2.0, 1.0) == (made.max_parallel, made.hook_grace, made.hook_timeout)
 
@@ -260,7 +260,7 @@ def test_a_file_that_is_no_text_is_a_settings_error(root: Path) -> None:
     file.write_bytes(b"\xff\xfe")
 
     with pytest.raises(SettingsError, match="make it readable UTF-8 text"):
-        settings.read_files(root)
+        settings.read_files(root, {})
 
 
 def test_every_setting_has_a_flag_of_its_own() -> None:

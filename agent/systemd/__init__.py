@@ -1,0 +1,1 @@
+"""What the agent says to systemd and asks of it. Nothing here is heavy before it is used."""

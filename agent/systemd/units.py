@@ -1,0 +1,115 @@
+"""The unit that a deployment is run in: its name, its properties, and who is in it. Pure, but for the last question."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from agent.model import Deployment
+
+PREFIX = "os-deploy-agent-run-"
+STOP_EXTRA_S = 30.0  # a runner that is told to end gets kill_grace for its hook, and this to store the outcome
+CGROUPS = Path("/sys/fs/cgroup")
+
+Property: TypeAlias = "tuple[str, str, object]"
+"""Name, D-Bus signature and value."""
+
+
+def name(key: str, began_ns: int) -> str:
+    """One unit for each time that a deployment is begun: what an earlier hook has left running keeps its own."""
+    return f"{PREFIX}{key}-{began_ns:x}.service"
+
+
+def properties(
+    deployment: Deployment, argv: Sequence[str], *, lock: int, tell: int, grace_s: float
+) -> tuple[Property, ...]:
+    """What systemd is to know of the unit; `lock` and `tell` are descriptors, by their place in the message.
+
+    systemd.service(5), systemd.exec(5), systemd.resource-control(5).
+    """
+    return (
+        ("Description", "s", f"deployment {deployment.name} ({deployment.id})"),
+        ("Type", "s", "notify"),  # so that the job is done when the runner says that it lives
+        ("ExecStart", "a(sasb)", [[argv[0], list(argv), False]]),
+        ("CollectMode", "s", "inactive-or-failed"),
+        ("KillMode", "s", "process"),  # a hook that ended in time may leave a service behind
+        ("TimeoutStopUSec", "t", int((grace_s + STOP_EXTRA_S) * 1e6)),
+        ("OOMPolicy", "s", "continue"),  # a hook without memory fails; its runner lives on to say so
+        ("StandardInputFileDescriptor", "h", lock),
+        ("StandardOutputFileDescriptor", "h", tell),
+        ("LogExtraFields", "aay", [f"{name}={value}".encode() for name, value in journal_fields(deployment).items()]),
+        *_limits(deployment),
+    )
+
+
+def journal_fields(deployment: Deployment) -> dict[str, str]:
+    """By which what is said of a deployment is found in the journal."""
+    return {
+        "DEPLOYMENT_ID": deployment.id,
+        "DEPLOYMENT_NAME": deployment.name,
+        "DEPLOYMENT_GROUP": deployment.group,
+        "DEPLOYMENT_STACK": deployment.endpoint.stack_id,
+    }
+
+
+def _limits(deployment: Deployment) -> tuple[Property, ...]:
+    wanted = wanted_limits(deployment)
+    names = {"memory": "MemoryMax", "tasks": "TasksMax", "cpu": "CPUQuotaPerSecUSec"}
+    return tuple((names[name], "t", value) for name, value in wanted.items())
+
+
+def wanted_limits(deployment: Deployment) -> dict[str, int]:
+    """The limits of all processes together: bytes, a number, microseconds of CPU time in a second."""
+    manner = deployment.manner
+    limits = {name: manner.limits[name] for name in ("memory", "tasks") if name in manner.limits}
+    return {**limits, **({"cpu": manner.cpu_percent * 10_000} if manner.cpu_percent else {})}
+
+
+def unenforced(wanted: Mapping[str, int], cgroup: str, mounted: Path = CGROUPS) -> tuple[str, ...]:
+    """Those of the limits that nobody keeps, as this machine does not own the controller.
+
+    `cgroup` is the text of /proc/self/cgroup: cgroups(7), both versions.
+    """
+    files = {
+        "memory": (("memory", "memory.limit_in_bytes"), ("", "memory.max")),
+        "tasks": (("pids", "pids.max"), ("", "pids.max")),
+        "cpu": (("cpu", "cpu.cfs_quota_us"), ("", "cpu.max")),
+    }
+    paths = {
+        controller: path for line in cgroup.splitlines() for controller in _split(line)[0] for path in [_split(line)[1]]
+    }
+    kept = set()
+    for limit in wanted:
+        for controller, file in files[limit]:
+            if controller in paths and _is_number(mounted / controller / paths[controller].lstrip("/") / file):
+                kept.add(limit)
+    return tuple(limit for limit in wanted if limit not in kept)
+
+
+def _split(line: str) -> tuple[tuple[str, ...], str]:
+    """Controllers (an empty word for version 2) and path of a line of /proc/<pid>/cgroup."""
+    _, controllers, path = line.split(":", 2)
+    return tuple(controllers.split(",")), path
+
+
+def _is_number(path: Path) -> bool:
+    """Whether a file of a cgroup holds a limit; none is `max`, -1, or all the bytes that there can be."""
+    with suppress(OSError, ValueError, IndexError):
+        return 0 <= int(path.read_text().split()[0]) < 1 << 60
+    return False
+
+
+def members(key: str) -> list[int]:
+    """The processes in units of a deployment, this one left out; each unit's name says whose it is."""
+    wanted = f"{PREFIX}{key}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdecimal() and int(entry) != os.getpid():
+            with suppress(OSError):  # it is gone
+                parts = Path(f"/proc/{entry}/cgroup").read_bytes().replace(b"\n", b"/").split(b"/")
+                if any(part.endswith(b".service") and part.rpartition(b"-")[0] == wanted for part in parts):
+                    found.append(int(entry))
+    return found
