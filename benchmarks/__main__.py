@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import change, deployments, hooks, idle, nothing, ours, output, peers, polls, table
+from benchmarks import change, cloud, deployments, hooks, idle, nothing, ours, output, peers, polls, table
 from benchmarks.scratch import Bench
 from benchmarks.server import endpoint
 
@@ -22,13 +22,17 @@ MEASUREMENTS = {
     "polls": polls.measure,
     "change": change.measure,
     "hooks": hooks.measure,
+    "cloud": cloud.measure,
 }
+UNLESS_NAMED = ("cloud",)  # starts a real cloud and takes minutes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description="The agent beside its peers, as ratios of one run.")
     parser.add_argument("--quick", action="store_true", help="fewer repeats, under a minute")
-    parser.add_argument("names", metavar="NAME", nargs="*", help=f"of {', '.join(MEASUREMENTS)} (default: all)")
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", help=f"of {', '.join(MEASUREMENTS)} (default: all but cloud)"
+    )
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in MEASUREMENTS]
     if unknown:
@@ -36,7 +40,8 @@ def main() -> None:
     ours.python()  # environments are made now, not while something is measured
     peers.heat_agents()
     with tempfile.TemporaryDirectory(prefix="os-deploy-agent-bench-") as directory:
-        measure(Path(directory), options.names or list(MEASUREMENTS), quick=options.quick)
+        usual = [name for name in MEASUREMENTS if name not in UNLESS_NAMED]
+        measure(Path(directory), options.names or usual, quick=options.quick)
 
 
 def measure(directory: Path, names: list[str], *, quick: bool) -> None:
