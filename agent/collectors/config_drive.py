@@ -43,17 +43,19 @@ def collect(
 
 def find(settings: Settings) -> str:
     """The device of the drive, "" when there is none."""
-    link = settings.path(f"/dev/disk/by-label/{LABEL}")
-    if link.exists():  # udev knows, which saves a look at each disk
-        return str(link.resolve())
+    for label in (LABEL, LABEL.upper()):  # a FAT may hold upper case only
+        link = settings.path(f"/dev/disk/by-label/{label}")
+        if link.exists():  # udev knows, which saves a look at each disk
+            return str(link.resolve())
     try:
-        listed = process.ask([_tool("blkid"), "-o", "export"], timeout_s=_TOOL_S, fine=(0, 2))
+        # not what it remembers of the disk that was there before
+        listed = process.ask([_tool("blkid"), "-o", "export", "-c", "/dev/null"], timeout_s=_TOOL_S, fine=(0, 2))
     except OSError as exc:
         log.debug("disks not listed", reason=str(exc))
         return ""
     for block in listed.split("\n\n"):
         known = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if known.get("LABEL", "").strip("'\"") == LABEL and known.get("TYPE", "").strip("'\"") in _TYPES:
+        if known.get("LABEL", "").strip("'\"").lower() == LABEL and known.get("TYPE", "").strip("'\"") in _TYPES:
             return known.get("DEVNAME", "").strip("'\"")
     return ""
 

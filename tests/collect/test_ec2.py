@@ -286,3 +286,32 @@ def test_without_tools_there_is_no_drive(client: Client, root: Path, monkeypatch
 
     with pytest.raises(Unavailable, match="looking for a config drive"):
         read_drive(Given(root).settings(), client)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A loop device that begins as a CD of that label does: its volume descriptor and nothing else (ECMA-119 8.4)."""
+    require(os.geteuid() == 0 and Path("/dev/loop-control").exists(), "needs root and loop devices")
+    descriptor = b"\x01CD001\x01\x00" + b" " * 32 + request.param.encode().ljust(32)
+    end = b"\xffCD001\x01"
+    image = tmp_path / "image"
+    image.write_bytes(bytes(16 * 2048) + descriptor.ljust(2048, b"\0") + end.ljust(2048, b"\0") + bytes(64 * 2048))
+    command = ["losetup", "--find", "--show", "--read-only", str(image)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    require(made.returncode == 0, f"no loop device here: {made.stderr.strip()}")
+    yield made.stdout.strip()
+    subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
+
+
+@pytest.mark.parametrize("disk", ["config-2", "CONFIG-2"], indirect=True)
+def test_a_real_disk_is_found_by_its_label(disk: str, client: Client, root: Path) -> None:
+    settings = Given(root).settings()
+
+    assert disk == config_drive.find(settings)
+    with pytest.raises(Unavailable, match=f"mounting the config drive {disk}"):  # there is nothing on it
+        read_drive(settings, client)
+
+
+@pytest.mark.parametrize("disk", ["config-3"], indirect=True)
+def test_a_real_disk_of_another_label_is_none(disk: str, root: Path) -> None:
+    assert disk != config_drive.find(Given(root).settings())
