@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from agent import jsontext, state
 from agent.errors import MetadataError, Unavailable
@@ -20,6 +21,54 @@ def read(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise MetadataError(f"reading {path}: more than {limit} bytes; see max_document")
     return data
+
+
+class Shelf(Protocol):
+    """Where the last good documents are. What a `lasting` one keeps outlives us, so that a queue may forget it."""
+
+    lasting: bool
+
+    def kept(self) -> tuple[Document, ...]: ...
+
+    def keep(self, document: Document) -> None: ...
+
+    def forget(self, name: str) -> None: ...
+
+
+class Disk:
+    """The agent's own."""
+
+    lasting = True
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def kept(self) -> tuple[Document, ...]:
+        return kept(self._places)
+
+    def keep(self, document: Document) -> None:
+        keep(self._places, document)
+
+    def forget(self, name: str) -> None:
+        forget(self._places, name)
+
+
+class Glass:
+    """One that shows what there is and takes nothing: for who looks ahead."""
+
+    lasting = False
+
+    def __init__(self, shown: tuple[Document, ...]) -> None:
+        self._shown = shown
+
+    def kept(self) -> tuple[Document, ...]:
+        return self._shown
+
+    def keep(self, document: Document) -> None:
+        """Nothing is kept."""
+
+    def forget(self, name: str) -> None:
+        """Nothing was kept."""
 
 
 def keep(places: Places, document: Document) -> None:

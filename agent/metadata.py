@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent import documents, log, merge, parse, transport
 from agent.collectors import COLLECTORS
+from agent.documents import Shelf
 from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
 from agent.identity import Tokens
 from agent.model import Deployment, Document, JsonMap
@@ -43,14 +44,20 @@ class Connection:
 class Metadata:
     """What the sources have said so far, and the settings that follow from it."""
 
-    def __init__(self, given: Given, clock: Callable[[], float], alive: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        given: Given,
+        clock: Callable[[], float],
+        alive: Callable[[], object] = lambda: None,
+        shelf: Shelf | None = None,
+    ) -> None:
         self.given = given
         self._alive = alive
         self.settings = given.settings()
         self._given_collectors = self.settings.collectors
         self.documents: dict[str, tuple[Document, ...]] = {}
         self.faults: dict[str, str] = {}
-        self._places = places(self.settings)
+        self._shelf = shelf or documents.Disk(places(self.settings))
         self._parsed: dict[str, Parsed] = {}
         self._gone: dict[str, int] = {}
         self._connections: dict[Tls, Connection] = {}
@@ -59,7 +66,7 @@ class Metadata:
 
     def open(self) -> None:
         """Read the documents that an earlier agent kept."""
-        for document in documents.kept(self._places):
+        for document in self._shelf.kept():
             self.documents[document.source] = (*self.documents.get(document.source, ()), document)
         self._overlay()
 
@@ -109,6 +116,8 @@ class Metadata:
 
     def _ask(self, name: str) -> Answer:
         previous = self.documents.get(name, ())
+        if not self._shelf.lasting and getattr(COLLECTORS[name], "MOUNTS", False):
+            return Answer()
         try:
             connection = self.connection(name)
             found = COLLECTORS[name].collect(self.settings, connection.client, connection.tokens, previous)
@@ -147,16 +156,16 @@ class Metadata:
         known = {(document.name, document.digest) for document in previous}
         for document in found:
             if (document.name, document.digest) not in known:
-                documents.keep(self._places, document)
+                self._shelf.keep(document)
         for gone in {document.name for document in previous} - {document.name for document in found}:
-            documents.forget(self._places, gone)
+            self._shelf.forget(gone)
         self.documents[name] = found
 
     def _acknowledge(self, name: str, found: tuple[Document, ...]) -> None:
         """Tell a source that deletes what was read that it is on disk; untold, it says the same again."""
         acknowledge = getattr(COLLECTORS[name], "acknowledge", None)
         try:
-            if acknowledge:
+            if acknowledge and self._shelf.lasting:
                 connection = self.connection(name)
                 acknowledge(self.settings, connection.client, connection.tokens, found)
         except (Unavailable, Refused, SettingsError) as exc:

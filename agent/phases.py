@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -133,8 +133,8 @@ def run_parts(
 
     A step of `built_in` has its place among them by its name, and that of a script of the same name.
     """
-    present = scripts(directory, environ.get("RUN_PARTS_REGEX") or NAMES) if Path(directory).is_dir() else ()
-    for name in built_in.keys() & set(present):
+    present = _present(directory, environ)
+    for name in sorted(built_in.keys() & set(present)):
         say(f"Leaving out {directory}/{name}: the agent does its work itself")
     names = in_order({*present, *built_in})
     found = surroundings(directory, _usable(environ), say, deadline)
@@ -157,6 +157,20 @@ def run_parts(
             return Parts(directory, ended.status or 1, tuple(ran), ended.timed_out, paused_s)
         say(f"{name} completed")
     return Parts(directory, 0, tuple(ran), paused_s=paused_s)
+
+
+def planned(base: str, environ: Mapping[str, str], built_in: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
+    """The names that `refresh` would run, by phase; those of `built_in` are in the phase configure."""
+    own = {CONFIGURE: built_in}
+    return {
+        phase: in_order({*_present(f"{base}/{phase}.d", environ), *own.get(phase, ())})
+        for phase in PHASES
+        if own.get(phase) or Path(f"{base}/{phase}.d").is_dir()
+    }
+
+
+def _present(directory: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    return scripts(directory, environ.get("RUN_PARTS_REGEX") or NAMES) if Path(directory).is_dir() else ()
 
 
 def profile(parts: Parts) -> tuple[str, ...]:

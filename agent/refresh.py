@@ -18,7 +18,7 @@ from pathlib import Path
 from agent import jsontext, layout, log, state, tree
 from agent.errors import MetadataError, StateError
 from agent.model import Document, JsonMap
-from agent.plan import NO_PHASES, phases_due
+from agent.plan import NO_PHASES, Phases, phases_due
 from agent.settings import Settings
 from agent.state import Places
 
@@ -69,19 +69,12 @@ class Refresh:
 
     def look(self, settings: Settings, documents: tuple[Document, ...], keys: Iterable[str]) -> None:
         """Take in the newest metadata, whether this guest has phases, and what an operator did to the record."""
-        here = present(settings, os.environ)
-        if not here and not self._running:
+        if not self._running and not present(settings, os.environ):
             self.phases = NO_PHASES
             return
-        wanted = digest(documents) if here and documents else ""
-        self._wanted = Wanted(settings, documents, wanted, frozenset(keys))
-        record = self._read()
-        self.phases = replace(
-            self.phases,
-            wanted=wanted,
-            succeeded=str(record.get("succeeded", "")),
-            failing_since=self._busy_since or jsontext.number(record.get("failing_since")),
-        )
+        self.phases = standing(settings, documents, self._read(), self.phases)
+        self.phases = replace(self.phases, failing_since=self._busy_since or self.phases.failing_since)
+        self._wanted = Wanted(settings, documents, self.phases.wanted, frozenset(keys))
 
     @property
     def waiting(self) -> bool:
@@ -197,6 +190,17 @@ class Refresh:
             return {}
         except OSError as exc:
             raise state.failure("reading", self._record, exc) from exc
+
+
+def standing(settings: Settings, documents: tuple[Document, ...], record: JsonMap, known: Phases = NO_PHASES) -> Phases:
+    """Where the phases stand by what is on disk now, over what is `known` of them in memory."""
+    here = documents and present(settings, os.environ)
+    return replace(
+        known,
+        wanted=digest(documents) if here else "",
+        succeeded=str(record.get("succeeded", "")),
+        failing_since=jsontext.number(record.get("failing_since")),
+    )
 
 
 def digest(documents: Iterable[Document]) -> str:

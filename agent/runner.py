@@ -202,14 +202,19 @@ def clean_up(key: str, journal: Journal, settings: Settings) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def may_rerun(entry: Entry) -> bool:
+    """Whether an interrupted deployment that asks for it has an attempt left."""
+    return entry.attempt <= RERUNS
+
+
 def rerun(key: str, journal: Journal, settings: Settings) -> bool:
     """Let an interrupted deployment that asks for it be run again; False when that was done often enough.
 
     Counted before the mark goes: a crash in between costs an attempt, never adds one.
     """
-    attempt = journal.entry(key).attempt
-    if attempt > RERUNS:
+    if not may_rerun(journal.entry(key)):
         return False
+    attempt = journal.entry(key).attempt
     clean_up(key, journal, settings)
     journal.note(key, attempt=attempt + 1)
     journal.unmark(key)

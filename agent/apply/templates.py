@@ -12,7 +12,7 @@ import json
 import os
 import pwd
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,12 +64,18 @@ def placements(
     root: Path, output: Path, metadata: JsonMap, environ: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
 ) -> tuple[Placement, ...]:
     """The whole tree rendered, as files below `output`. Raises ApplyError naming the template that cannot be."""
-    found = tree(root)
+    return rendered(tree(root), output, metadata, environ, timeout_s=timeout_s)
+
+
+def rendered(
+    found: Sequence[Template], output: Path, metadata: JsonMap, environ: Mapping[str, str], *, timeout_s: float
+) -> tuple[Placement, ...]:
+    """These templates rendered, likewise."""
     controls = [control(template.path) if template.controlled else NO_CONTROL for template in found]
     texts = _jinja([template.path for template in found if template.kind == JINJA_TEXT], metadata, timeout_s)
-    rendered = iter(texts)
+    in_turn = iter(texts)
     bodies = [
-        next(rendered) if template.kind == JINJA_TEXT else body(template, metadata, environ, timeout_s)
+        next(in_turn) if template.kind == JINJA_TEXT else body(template, metadata, environ, timeout_s)
         for template in found
     ]
     return tuple(

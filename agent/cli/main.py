@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # name -> (module with add_arguments(parser) and run(arguments) -> exit status, what it does)
 COMMANDS = {
     "run": ("agent.cli.run", "poll and deploy until SIGTERM (the daemon)"),
+    "plan": ("agent.cli.plan", "say what the next cycle would do, and do nothing"),
     "status": ("agent.cli.status", "say what waits, runs, failed or is not signalled yet, and what to do"),
     "show": ("agent.cli.show", "tell everything known of one deployment, secrets masked"),
     "log": ("agent.cli.log", "print what a deployment has printed, or prints just now"),

@@ -19,6 +19,7 @@ from agent.model import Document
 from agent.settings import Settings
 from agent.transport import Client
 
+MOUNTS = True  # so that nobody asks who is only to look
 LABEL = "config-2"
 FILE = "ec2/latest/meta-data.json"
 _TYPES = ("vfat", "iso9660")

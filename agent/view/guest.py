@@ -164,6 +164,11 @@ def _look(key: str, places: Places) -> tuple[Entry, JsonMap, JsonMap]:
     return entry, record, outcome if entry.progress not in (model.RUNNING, model.RECEIVED) else {}
 
 
+def entry(key: str, places: Places) -> Entry:
+    """Where one deployment stands, whoever listed it."""
+    return _look(key, places)[0]
+
+
 def _facts(record: Mapping[str, object]) -> JsonMap:
     return {name: str(record[name]) for name in ("name", "group") if name in record}
 

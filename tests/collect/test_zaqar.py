@@ -13,6 +13,7 @@ from agent.identity import Tokens
 from agent.model import Document
 from agent.settings import Given, Settings
 from agent.transport import Client
+from agent.view import ahead
 from tests.collect.queue import NAME, RECORDED, SIGN_IN, Queue, messages
 from tests.fakes import Reply
 
@@ -234,3 +235,13 @@ def test_the_last_message_survives_a_restart_and_an_empty_queue(queue: Queue, en
     assert (False, None) == (answers["zaqar"].changed, answers["zaqar"].fault)
     assert {"a": 1} == again.metadata.documents["zaqar"][0].content
     assert [{"a": 1}] == [d.content for d in documents.kept(again.journal.places) if d.source == "zaqar"]
+
+
+def test_looking_ahead_leaves_the_message_in_the_queue(queue: Queue, engine: Engine, root: Path) -> None:
+    queue.held, queue.expires_at = [{"id": "m", "body": {"a": 1}}], "2199-01-01T00:00:00.000000Z"
+
+    found = ahead.look(Given(root), fetch=True)
+
+    assert (["m"], {}) == ([message["id"] for message in queue.held], dict(found.faults))
+    assert "zaqar" in found.sources
+    assert ["POST", "GET echo=true&limit=20"] == queue.asked
