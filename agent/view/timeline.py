@@ -140,7 +140,7 @@ def _rows(chapter: Chapter, wide: int, signs: dict[str, str]) -> Iterator[str]:
         )
     for bar in chapter.bars:
         drawn = [" "] * wide
-        for kind, start, end in bar.parts:
+        for kind, start, end in sorted(bar.parts, key=lambda part: part[0] == "hook"):  # the hook over its neighbours
             sign = signs["failed" if kind == "hook" and bar.failed else kind]
             for at in range(column(start), max(column(end), column(start) + 1)):
                 drawn[at] = sign

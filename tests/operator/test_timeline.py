@@ -30,7 +30,7 @@ def test_from_the_boot_to_the_last_signal_in_their_order(guest: Guest, endpoint:
     assert max(len(line) for line in lines) <= 80
     assert "█" in lines[4]
     assert "▓" in lines[5]
-    assert lines[5].index("▓") >= lines[4].rindex("█")
+    assert lines[5].rindex("▓") >= lines[4].rindex("█")
     assert "agent --once" in lines[2]
 
 
