@@ -40,6 +40,8 @@ COMMANDS = {
     "sign": ("agent.cli.sign", "sign a software config and print the options for its template"),
     "verify": ("agent.cli.verify", "tell whose signature software configs carry, and whether it fits"),
     "policy": ("agent.cli.policy", "explain what this guest's policy decides"),
+    "completion": ("agent.cli.completion", "print a script that completes this command in a shell"),
+    "man": ("agent.cli.man", "write the manual pages into a directory"),
     "serve": ("agent.cli.serve", "serve a metadata file and take signals, on loopback"),
     "doors": ("agent.cli.doors", "install or remove links of the old command names"),
 }
@@ -108,12 +110,12 @@ def _only_common(argv: list[str]) -> bool:
     return options <= {"--root", "--log-level", "--json"}
 
 
-def _parser(command: str, *, whole: bool = True) -> argparse.ArgumentParser:
+def _parser(command: str, *, whole: bool = True) -> Parser:
     """The parser for `agent`; only the asked command's own arguments are added to it.
 
     Unless it is `whole`, it knows neither the flags of the settings nor other commands.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="agent",
         usage="agent [--root DIR] [--log-level LEVEL] [SETTING ...] (--once | COMMAND ...)",
         description="Runs a guest's SoftwareDeployments and tells the endpoint the truth.",
@@ -125,13 +127,28 @@ def _parser(command: str, *, whole: bool = True) -> argparse.ArgumentParser:
         _add_settings(parser)
     commands = parser.add_subparsers(prog="agent", metavar="COMMAND", dest="command")
     for name, (module, about) in COMMANDS.items() if whole else [(command, COMMANDS[command])]:
-        sub = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        sub = commands.add_parser(name, help=about, description=sentence(about))
         if name == command:
             _add_common(sub, suppress=True)
             if whole:
                 _add_settings(sub, suppress=True)
             import_module(module).add_arguments(sub)
     return parser
+
+
+def parser_for(command: str) -> Parser:
+    """The parser whose --help tells all of one command, or of `agent` itself ("")."""
+    if not command:
+        return _parser("")
+    module, about = COMMANDS[command]
+    parser = Parser(prog=f"agent {command}", description=sentence(about))
+    _add_common(parser)
+    import_module(module).add_arguments(parser)
+    return parser
+
+
+def sentence(about: str) -> str:
+    return f"{about[0].upper()}{about[1:]}."
 
 
 class _Help(argparse.HelpFormatter):
@@ -152,11 +169,20 @@ def _columns() -> int:
         return 80
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse ends with 2, which means "degraded" here; wrong usage is sysexits' 64."""
+class Parser(argparse.ArgumentParser):
+    """argparse ends with 2, which means "degraded" here; wrong usage is sysexits' 64.
+
+    It remembers its `arguments`, of which completion and manual pages are made.
+    """
 
     def __init__(self, **parameters: Any) -> None:
+        self.arguments: list[argparse.Action] = []
         super().__init__(**{"formatter_class": _Help, **parameters})
+
+    def add_argument(self, *names: Any, **parameters: Any) -> argparse.Action:
+        action = super().add_argument(*names, **parameters)
+        self.arguments.append(action)
+        return action
 
     def exit(self, status: int = 0, message: str | None = None) -> None:  # type: ignore[override]
         super().exit(64 if status == 2 else status, message)
