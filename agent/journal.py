@@ -49,7 +49,7 @@ class Journal:
             state.make_directory(directory)
         state.make_directory(self.places.deployed)
         self._records = {}
-        for directory in (self.places.journal, self.places.deployed, self.places.documents):
+        for directory in (self.places.state, self.places.journal, self.places.deployed, self.places.documents):
             for left in directory.glob(".*.tmp"):
                 with suppress(OSError):  # on a read-only disk it does no harm
                     left.unlink()
