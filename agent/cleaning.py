@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import NoReturn
 
-from agent import hooks, log, model, process, runner, state
+from agent import hooks, log, model, runner, state
+from agent.errors import Interrupted
 from agent.journal import Journal
 from agent.live import LiveLog
 from agent.model import Deployment, Entry
@@ -131,7 +132,7 @@ def _main(groups: tuple[str, ...], listed: tuple[Deployment, ...], settings: Set
         live.write("".join(f"{problem}\n" for problem in problems).encode("utf-8", "replace"))
         live.end()
         status = 1 if problems else 0
-    except process.Interrupted:
+    except Interrupted:
         with suppress(OSError):  # the log is full
             os.write(2, f"not done within {LONGEST_S} s, or told to end\n".encode())
     except Exception:  # noqa: BLE001 - the last frame of this process: a traceback in the log

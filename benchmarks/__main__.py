@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import change, cloud, deployments, hooks, idle, nothing, ours, output, peers, polls, table
+from benchmarks import change, cloud, deployments, doors, hooks, idle, nothing, ours, output, peers, polls, table
 from benchmarks.scratch import Bench
 from benchmarks.server import endpoint
 
@@ -23,6 +23,7 @@ MEASUREMENTS = {
     "change": change.measure,
     "hooks": hooks.measure,
     "cloud": cloud.measure,
+    "doors": doors.measure,
 }
 UNLESS_NAMED = ("cloud",)  # starts a real cloud and takes minutes
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from agent import log
 from agent.apply import validation
 from agent.apply.place import ABSENT, CHUNK, UNCHANGED, Change, Placement, check, telling
 from agent.errors import ApplyError
@@ -201,6 +200,8 @@ def quietly(action: Callable[[], object], path: Path) -> None:
     try:
         action()
     except (OSError, ApplyError) as exc:
+        from agent import log  # noqa: PLC0415 - seldom; compiling what it masks costs 3 ms
+
         log.error("could not clean up after placing files", file=str(path), reason=str(exc))
 
 

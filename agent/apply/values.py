@@ -23,24 +23,21 @@ LIST_FILE = "/var/lib/os-collect-config/os_config_files.json"
 OLD_LIST_FILE = "/var/run/os-collect-config/os_config_files.json"
 
 TYPES = {
-    name: re.compile(pattern)
-    for name, pattern in {
-        "int": "^[0-9]+$",
-        "default": "^[A-Za-z0-9_]*$",
-        "netaddress": "^[A-Za-z0-9/.:-]*$",
-        "netdevice": "^[A-Za-z0-9/.:-]*$",
-        "dsn": (
-            r"^[a-zA-Z0-9]+://"
-            r"([a-zA-Z0-9+_-]+(:[^@]+)?)?"  # username[:password]
-            r"(@?[a-zA-Z0-9/_.-]+)?"  # @host or file
-            r"(/[a-zA-Z0-9_-]+)?"  # /dbname
-            r"(\?[a-zA-Z0-9=_-]+)?$"  # ?variable=value
-        ),
-        # the old pattern's language, without its exponential time: a device takes all up to the next comma
-        "swiftdevices": r"^r\d+z\d+-[A-Za-z0-9.-_]+:%PORT%/[^,]+(,r\d+z\d+-[A-Za-z0-9.-_]+:%PORT%/[^,]+)*,?$",
-        "username": "^[A-Za-z0-9_-]+$",
-        "raw": "",
-    }.items()
+    "int": "^[0-9]+$",
+    "default": "^[A-Za-z0-9_]*$",
+    "netaddress": "^[A-Za-z0-9/.:-]*$",
+    "netdevice": "^[A-Za-z0-9/.:-]*$",
+    "dsn": (
+        r"^[a-zA-Z0-9]+://"
+        r"([a-zA-Z0-9+_-]+(:[^@]+)?)?"  # username[:password]
+        r"(@?[a-zA-Z0-9/_.-]+)?"  # @host or file
+        r"(/[a-zA-Z0-9_-]+)?"  # /dbname
+        r"(\?[a-zA-Z0-9=_-]+)?$"  # ?variable=value
+    ),
+    # the old pattern's language, without its exponential time: a device takes all up to the next comma
+    "swiftdevices": r"^r\d+z\d+-[A-Za-z0-9.-_]+:%PORT%/[^,]+(,r\d+z\d+-[A-Za-z0-9.-_]+:%PORT%/[^,]+)*,?$",
+    "username": "^[A-Za-z0-9_-]+$",
+    "raw": "",
 }
 
 
@@ -111,7 +108,7 @@ def spelled(found: Json, kind: str) -> str:
     pattern = TYPES.get(kind)
     if pattern is None:
         raise ApplyError(f"requested validation of unknown type: {kind}; known are {', '.join(TYPES)}")
-    if not pattern.match(str(found)):
+    if not re.match(pattern, str(found)):
         raise ApplyError(f"cannot interpret value as type {kind}")
     return json.dumps(found) if isinstance(found, (dict, list, bool)) else str(found)
 

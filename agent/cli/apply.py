@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from agent import __version__, layout
-from agent.apply import place, values
+from agent.apply import values
 from agent.errors import AgentError, Interrupted
 
 if TYPE_CHECKING:  # the model is 10 ms of classes, and `--key` has none to spare
@@ -24,7 +23,8 @@ if TYPE_CHECKING:  # the model is 10 ms of classes, and `--key` has none to spar
 LOG_FILE = Path("/var/log/os-apply-config.log")
 LOG_LIMIT = 1 << 20
 
-SAME, DIFFERS, FAILED = 0, 1, 2
+FAILED = 2
+"""What --check ends with on an error; otherwise it is 1."""
 
 
 def main(name: str, argv: list[str]) -> int:
@@ -58,7 +58,9 @@ def _run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if arguments.boolean_key is not None:
         found = values.value(metadata, arguments.boolean_key)
         return (0 if found else 1) if isinstance(found, bool) else 255
-    return _apply(arguments, metadata, environ)
+    from agent.cli import apply_tree  # noqa: PLC0415 - the keys above need none of it
+
+    return apply_tree.apply(arguments, metadata, environ, _say)
 
 
 def _print_key(arguments: argparse.Namespace, metadata: JsonMap, paths: list[str]) -> int:
@@ -73,54 +75,6 @@ def _print_key(arguments: argparse.Namespace, metadata: JsonMap, paths: list[str
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
     sys.stdout.buffer.flush()
     return 0
-
-
-def _apply(arguments: argparse.Namespace, metadata: JsonMap, environ: Mapping[str, str]) -> int:
-    from agent.apply import install, templates  # noqa: PLC0415 - the keys above need none of it
-
-    if arguments.subhash:
-        metadata = values.below(metadata, arguments.subhash)
-    root, output = Path(arguments.templates), Path(arguments.output).absolute()
-    placements = templates.placements(root, output, metadata, environ)
-    if arguments.check or arguments.diff:
-        return _show(arguments, place.check(placements))
-    if arguments.validate:
-        _say("INFO", "success")
-        return 0
-    changes = install.install(placements)
-    _say("INFO", *map(_told, changes), "success")
-    if arguments.json:
-        _print_json(changes)
-    return 0
-
-
-def _show(arguments: argparse.Namespace, changes: tuple[place.Change, ...]) -> int:
-    from agent.apply import report  # noqa: PLC0415 - difflib, for those who ask
-
-    if arguments.diff:
-        sys.stdout.write("".join(report.diff(change) for change in changes))
-    elif not arguments.json:
-        sys.stdout.write(report.table(changes))
-    if arguments.json:
-        _print_json(changes)
-    same = all(change.word == place.UNCHANGED for change in changes)
-    return SAME if same or not arguments.check else DIFFERS
-
-
-def _print_json(changes: tuple[place.Change, ...]) -> None:
-    print(json.dumps({str(change.path): change.word for change in changes}))
-
-
-def _told(change: place.Change) -> str:
-    match change.word:
-        case place.REMOVED:
-            return f"deleting {change.path}"
-        case place.UNCHANGED if change.placement.content is None:
-            return f"not creating empty {change.path}"
-        case place.UNCHANGED:
-            return f"unchanged {change.path}"
-        case _:
-            return f"writing {change.path}"
 
 
 # ---------------------------------------------------------------------------------------------- arguments

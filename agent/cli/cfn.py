@@ -16,9 +16,8 @@ from agent import jsontext
 from agent.apply import cfn_metadata
 from agent.cli import cfn_log
 from agent.cli.cfn_log import Log
-from agent.errors import AgentError, SettingsError, Unavailable
+from agent.errors import AgentError, Interrupted, SettingsError, Unavailable
 from agent.model import JsonMap
-from agent.process import Interrupted
 from agent.transport import Client, Limits
 
 LIMITS = Limits()

@@ -18,9 +18,8 @@ from agent.apply import cfn_commands, cfn_hooks, cfn_metadata, cfn_model
 from agent.apply.cfn_hooks import ABSENT, RESTARTED, Absent, HupHook, Main
 from agent.apply.cfn_metadata import Access, Resource
 from agent.cli.cfn_log import Log
-from agent.errors import AgentError, ApplyError, MetadataError, SettingsError
+from agent.errors import AgentError, ApplyError, Interrupted, MetadataError, SettingsError
 from agent.model import Json, JsonMap
-from agent.process import Interrupted
 from agent.transport import Client, Limits
 
 CONFIG = Path("/etc/cfn")

@@ -15,10 +15,9 @@ from agent.apply import files, files_document, report
 from agent.apply.files import Plan
 from agent.apply.notify import Systemctl
 from agent.cli.main import given
-from agent.errors import AgentError, MetadataError, UsageError
+from agent.errors import AgentError, Interrupted, MetadataError, UsageError
 from agent.hooks import workplace
 from agent.model import JsonMap
-from agent.process import Interrupted
 
 SAME, DIFFERS, FAILED = 0, 1, 2
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
-from agent import jsontext, model, parse, process, runner
+from agent import jsontext, model, parse, runner
 from agent.cli.main import given
-from agent.errors import MetadataError
+from agent.errors import Interrupted, MetadataError
 from agent.model import Outcome
 
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         live = sys.stderr.buffer.write if sys.stderr.isatty() else None
         try:
             outcome = runner.answer(deployment, settings, os.environ, live, built_in_first=True)
-        except process.Interrupted:
+        except Interrupted:
             outcome = Outcome(model.STATUS_INTERRUPTED, "", "interrupted: this hook was told to end by SIGTERM\n")
     json.dump(outcome.body(), sys.stdout)
     print(flush=True)
@@ -46,4 +46,4 @@ def run(arguments: argparse.Namespace) -> int:
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     """End the tool and all it started before we answer; once is enough."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise process.Interrupted
+    raise Interrupted

@@ -15,8 +15,7 @@ from types import FrameType
 from agent import process
 from agent.apply import kolla, scene_act
 from agent.apply.kolla_document import InvalidConfig, MissingRequiredSource
-from agent.errors import ApplyError
-from agent.process import Interrupted
+from agent.errors import ApplyError, Interrupted
 
 ALWAYS, ONCE = "COPY_ALWAYS", "COPY_ONCE"
 SAME, DIFFERS, FAILED = 0, 1, 2

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import __version__, log
+from agent import __version__
 from agent.errors import AgentError
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def _agent(argv: list[str]) -> int:
     command = next((word for word in argv if word in COMMANDS), "")
     parser = _parser(command, whole=not (command and _only_common(argv)))
     arguments = parser.parse_args(argv)
+    from agent import log  # noqa: PLC0415 - most doors write no events
+
     log.set_level(arguments.log_level)
     if command:
         status: int = import_module(COMMANDS[command][0]).run(arguments)
@@ -190,6 +192,7 @@ class Parser(argparse.ArgumentParser):
 
 def _add_common(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:
     """Arguments that every command takes; on a subcommand they only count when given."""
+    from agent.log import LEVELS  # noqa: PLC0415 - most doors write no events
 
     def default(value: object) -> object:
         return argparse.SUPPRESS if suppress else value
@@ -197,7 +200,7 @@ def _add_common(parser: argparse.ArgumentParser, *, suppress: bool = False) -> N
     parser.add_argument(
         "--root", type=Path, default=default(Path("/")), help="keep and look for everything below this directory"
     )
-    parser.add_argument("--log-level", choices=sorted(log.LEVELS), default=default("info"), help="default: info")
+    parser.add_argument("--log-level", choices=sorted(LEVELS), default=default("info"), help="default: info")
 
 
 def _add_settings(parser: argparse.ArgumentParser, *, suppress: bool = False) -> None:

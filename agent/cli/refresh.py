@@ -13,8 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from agent import layout, phases
-from agent.errors import ApplyError, Busy
-from agent.process import Interrupted
+from agent.errors import ApplyError, Busy, Interrupted
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 

@@ -11,8 +11,8 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agent import model, process
-from agent.errors import MetadataError
+from agent import model
+from agent.errors import Interrupted, MetadataError
 from agent.hooks import containers, reading, tools, workplace
 from agent.hooks.containers import Engine
 from agent.hooks.workplace import Workplace
@@ -130,7 +130,7 @@ def _run_all(engine: Engine, deployment: Deployment, listed: list[Container]) ->
     for container in listed:
         try:
             finished = _run(engine, deployment, container)
-        except process.Interrupted:
+        except Interrupted:
             containers.remove(engine.extended(REMOVE_S), deployment.id)
             raise
         stdouts.append(finished.stdout.text())

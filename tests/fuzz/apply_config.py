@@ -286,7 +286,16 @@ def _ours_says(*words: bytes) -> Callable[[Difference], bool]:
     return lambda difference: any(word in difference.ours.stderr for word in words)
 
 
+def _kept_rights(difference: Difference) -> bool:
+    """The mode alone differs, by the set-uid right that a file had."""
+    pairs = [(difference.theirs.tree.get(path), difference.ours.tree.get(path)) for path in difference.paths]
+    return difference.kinds == {TREE} and all(
+        old and new and int(new.mode, 8) == int(old.mode, 8) | 0o4000 and old[1:] == new[1:] for old, new in pairs
+    )
+
+
 EXPECTED = (
+    Expected("the set-uid right of an existing file", _kept_rights),
     Expected(
         '`--key ""` applies all templates',
         lambda d: "" in d.step.argv and {"--key", "--boolean-key"} & set(d.step.argv) != set(),

@@ -115,6 +115,10 @@ def _content(difference: Difference, *names: str) -> list[object]:
 
 EXPECTED = (
     Expected(
+        "`--print-cachedir` beside a source",
+        lambda d: "--print-cachedir" in d.step.argv and b"no such source" in d.ours.stderr,
+    ),
+    Expected(
         "a source that is named twice",
         lambda d: d.step.argv[-2:] == ("heat_local", "heat_local") and {STDOUT, TREE} >= d.kinds,
     ),

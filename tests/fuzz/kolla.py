@@ -135,7 +135,17 @@ def _has_left(difference: Difference) -> bool:
     return not any(f"{path}/".startswith(f"{dest}/") for path in paths for dest in dests)
 
 
+def _null_section(difference: Difference) -> bool:
+    document = difference.files[f"{HOME}/config.json"].content
+    return (
+        difference.theirs.status == 2
+        and difference.ours.status == 0
+        and b": null" in document.replace(b":null", b": null")
+    )
+
+
 EXPECTED = (
+    Expected("a section that is null", _null_section),
     Expected(
         "a file over a directory, several sources for one dest",
         lambda d: d.ours.status == 2 and d.ours.touched_nothing and b"a directory is there" in d.ours.stderr,
@@ -147,7 +157,10 @@ EXPECTED = (
     Expected(
         "an empty `perm`, an `exclude` that is no expression",
         _refused(
-            b"no regular expression", b"it must be a quoted text", b"it needs preserve_properties, or owner and perm"
+            b"no regular expression",
+            b"it must be a text: user",
+            b"it must be a quoted text",
+            b"it needs preserve_properties, or owner and perm",
         ),
     ),
     Expected("the third run destroys the saved original; wildcards have none", _has_left),

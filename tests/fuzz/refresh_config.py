@@ -131,7 +131,15 @@ def _no_environment_fits(difference: Difference) -> bool:
     return difference.theirs.status == 1 and bool(names) and not any(map(_fits, names))
 
 
+def _goes_on(difference: Difference) -> bool:
+    """A file of environment.d told their shell to go on after a failure."""
+    files = (file for name, file in difference.files.items() if "environment.d" in name)
+    return difference.theirs.status == 0 and any(b"set +e" in file.content for file in files)
+
+
 EXPECTED: tuple[Expected, ...] = (
+    Expected("`set +e` in `environment.d`", _goes_on),
+    Expected("`RUN_PARTS_REGEX`", lambda d: d.ours.status == 1 and b"no script is run" in d.ours.stderr),
     Expected("an `environment.d` in which no name fits ends the run", _no_environment_fits),
 )
 
