@@ -204,6 +204,10 @@ def _post(engine: Engine, board: Board) -> None:
     faults = {name: metadata.faults.get(name, "") for name in metadata.names()}
     held = {key: until for key, until in engine.holding.items() if until < float("inf")}  # JSON knows no infinity
     board.post(faults, held, "" if phases.settled else phases.reason or "they run")
+    if engine.settings.metrics_file:
+        from agent.view import metrics_file  # noqa: PLC0415 - off unless somebody wants it
+
+        metrics_file.post(engine.settings, time.time())
 
 
 def _bounds(name: str, settings: Settings) -> tuple[float, float]:

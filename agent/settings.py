@@ -94,6 +94,10 @@ class Settings:
     output_limit: int = _setting(16 << 20, "output_limit", "bytes kept of one deployment's live log")
     signal_limit: int = _setting(450_000, "signal_limit", "bytes of each stream in a signal, head and tail")
 
+    metrics_file: str = _setting(
+        "", "metrics_file", "file for the textfile collector of Prometheus' node exporter; empty: none"
+    )
+
     connect_timeout: float = _setting(5.0, "connect_timeout", "longest wait for a connection")
     read_timeout: float = _setting(10.0, "read_timeout", "longest silence within an answer")
     total_timeout: float = _setting(30.0, "total_timeout", "longest time for one request in all")

@@ -83,15 +83,16 @@ def write(path: Path, data: bytes) -> None:
         raise failure("writing", path, exc) from exc
 
 
-def post(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, mode 0600, for readers of today: whole or not at all, but not durable.
+def post(path: Path, data: bytes, mode: int = 0o600) -> bool:
+    """Replace `path` by `data` for readers of today: whole or not at all, but not durable.
 
-    Nothing depends on it, so no disk error matters.
+    Nothing depends on it, so no disk error matters; whether it was written is returned.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
+            os.fchmod(fd, mode)
             _write_all(fd, data)
         finally:
             os.close(fd)
@@ -99,6 +100,8 @@ def post(path: Path, data: bytes) -> None:
     except OSError:
         with suppress(OSError):
             temporary.unlink()
+        return False
+    return True
 
 
 def remove(path: Path) -> None:

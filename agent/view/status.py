@@ -17,7 +17,11 @@ FINE, FAILED, DEGRADED = 0, 1, 2
 LONG_NAME = 40
 WATCH_S = 60.0  # a hook that runs longer gets a next step, too
 HEALTH = {FINE: "fine", FAILED: "failed", DEGRADED: "degraded"}
-PENDING = frozenset({"waiting", "held", "running", "rebooting", "interrupted", "unsignalled"})
+STATES = (
+    *("waiting", "held", "running", "rebooting", "interrupted", "unsignalled"),
+    *("refused", "done", "failed", "withdrawn"),
+)
+PENDING = frozenset(STATES[:6])
 _UNDELIVERED = frozenset({"interrupted", "unsignalled", "refused"})
 
 
