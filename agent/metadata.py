@@ -121,6 +121,8 @@ class Metadata:
         try:
             connection = self.connection(name)
             found = COLLECTORS[name].collect(self.settings, connection.client, connection.tokens, previous)
+            if _emptied(name, previous, found):
+                raise MetadataError(f"polling {name}: its document has become an empty object, which Heat never sends")
         except (Unavailable, Refused, MetadataError, SettingsError) as exc:
             self.faults[name] = str(exc)
             log.warning("source unavailable", source=name, reason=str(exc), kept=len(previous))
@@ -216,6 +218,14 @@ class Metadata:
 def places(settings: Settings) -> Places:
     """Where the state of an agent with these settings is."""
     return Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir))
+
+
+def _emptied(name: str, previous: tuple[Document, ...], found: tuple[Document, ...]) -> bool:
+    """Whether a source that had something to say says nothing at all; only the files of `local` may come to that.
+
+    Heat withdraws a deployment by a shorter list, and its documents have other keys besides.
+    """
+    return name != "local" and any(d.content for d in previous) and bool(found) and not any(d.content for d in found)
 
 
 def _digests(documents: tuple[Document, ...]) -> tuple[tuple[str, str], ...]:

@@ -39,10 +39,10 @@ def collect(settings: Settings, client: Client, tokens: Tokens, previous: tuple[
     """The newest message; the last document when there is none."""
     who = _user(settings)
     messages, left = _messages(settings, client, tokens, who)
-    usable = [message for message in messages if isinstance(message.body, dict)]
+    usable = [message for message in messages if isinstance(message.body, dict) and message.body]
     for message in messages:
         if message not in usable:
-            log.error("message is no JSON object, dropped", source="zaqar", message=message.id)
+            log.error("message is no JSON object with anything in it, dropped", source="zaqar", message=message.id)
     ids = ",".join(message.id for message in messages if left)
     if usable:
         body = usable[-1].body

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,7 +12,7 @@ import pytest
 
 from agent.collectors import COLLECTORS
 from agent.errors import AgentError, MetadataError, Refused, Unavailable
-from agent.identity import Tokens
+from agent.identity import EARLY_S, Tokens
 from agent.model import Document
 from agent.settings import Given, Settings
 from agent.transport import Client
@@ -106,6 +107,20 @@ def test_heat_is_signed_in_to_once_for_many_polls(peer: Peer, collect: Collect, 
     assert EXCHANGES[HEAT][0]["response"]["headers"]["X-Subject-Token"] == peer.requests[1].headers["x-auth-token"]
 
 
+def test_a_token_is_renewed_shortly_before_it_ends(peer: Peer, client: Client, root: Path) -> None:
+    replay(peer, HEAT)
+    now = [1_795_220_000.0]
+    tokens = Tokens(client, lambda: now[0])
+    settings = configured(peer, HEAT, root)
+
+    for left_s in (3600, EARLY_S + 1, EARLY_S - 1):
+        ends_at = json.loads(EXCHANGES[HEAT][0]["response"]["body"])["token"]["expires_at"]
+        now[0] = datetime.fromisoformat(ends_at.replace("Z", "+00:00")).timestamp() - left_s
+        COLLECTORS["heat"].collect(settings, client, tokens, ())
+
+    assert ["POST", "GET", "GET", "POST", "GET"] == [request.method for request in peer.requests]
+
+
 def test_a_token_that_heat_no_longer_takes_is_renewed_once(peer: Peer, collect: Collect, root: Path) -> None:
     replay(peer, HEAT)
     [path] = [path for path in peer.answers if path.endswith("/metadata")]
@@ -163,6 +178,19 @@ def test_what_heat_answers_to_a_faulty_cfn_poll_is_an_error_of_ours(
         collect("cfn", configured(peer, CFN, root))
 
     assert "Signature" not in str(caught.value).partition("answered")[0]
+
+
+def test_an_xml_declaration_changes_nothing(peer: Peer, collect: Collect, root: Path) -> None:
+    replay(peer, CFN)
+    settings = configured(peer, CFN, root)
+    plain = collect("cfn", settings)
+    for path, replies in peer.answers.items():
+        last = replies[-1] if isinstance(replies, list) else replies
+        assert isinstance(last, Reply)
+        declared = b'<?xml version="1.0" encoding="UTF-8"?>\n' + last.body
+        peer.answers[path] = Reply(200, declared)
+
+    assert plain[0].content.keys() == collect("cfn", settings)[0].content.keys()
 
 
 def test_a_cfn_path_may_lead_below_the_metadata_and_later_paths_win(peer: Peer, collect: Collect, root: Path) -> None:
@@ -227,6 +255,16 @@ def test_an_unchanged_document_is_asked_for_by_its_validators(peer: Peer, collec
     sent = [(r.headers.get("if-none-match"), r.headers.get("if-modified-since")) for r in peer.requests]
     known = ('"e1"', "Sat, 21 Nov 2026 00:20:28 GMT")
     assert [(None, None), known, known, (None, None)] == sent
+
+
+def test_a_last_modified_that_is_no_date_is_given_back_as_it_came(peer: Peer, collect: Collect, root: Path) -> None:
+    peer.answers["/doc"] = Reply(200, b'{"a": 1}', {"Last-Modified": "yesterday"})
+    settings = Given(root, {"request.metadata_url": f"{peer.url}/doc"}).settings()
+
+    same = collect("request", settings, collect("request", settings))
+
+    assert {"a": 1} == same[0].content
+    assert "yesterday" == peer.requests[1].headers["if-modified-since"]
 
 
 @pytest.mark.parametrize(

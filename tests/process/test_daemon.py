@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from agent import state
+from agent.daemon import run
+from agent.engine import Engine
 from agent.errors import Busy
+from agent.settings import Given
 from tests.process.endpoint import Endpoint
 from tests.process.guest import Guest, until
 
@@ -186,6 +194,47 @@ def test_the_metadata_itself_can_move_the_source(guest: Guest, endpoint: Endpoin
     until(lambda: endpoint.signals, "the outcome")
 
     assert ["ran"] == guest.seen()
+
+
+@pytest.mark.parametrize(
+    "broken", ['{"os-collect-config": {"request": {"metadata_url": ["a", {}]}, "zaqar": 7}', "not json", ""]
+)
+def test_settings_in_the_metadata_survive_a_restart_and_what_breaks_them(
+    guest: Guest, endpoint: Endpoint, broken: str
+) -> None:
+    local = guest.root / "var/lib/os-collect-config/local-data/local.json"
+    local.parent.mkdir(parents=True, mode=0o755)
+    section = {"request": {"metadata_url": endpoint.metadata_url}, "cfn": None, "zaqar": {"queue_id": None}}
+    local.write_text(json.dumps({"os-collect-config": section}))
+    endpoint.serve()
+    assert 0 == guest.once(collectors="local,request", request_metadata_url="").status
+    local.write_text(broken)
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\necho ran >> $WITNESS\n"))
+
+    ended = guest.once(collectors="local,request", request_metadata_url="")
+
+    assert (2, ["ran"]) == (ended.status, guest.seen())
+    assert ["local"] == [event["source"] for event in ended.events("source unavailable")]
+
+
+def test_the_first_poll_waits_for_a_random_part_of_the_splay(root: Path, endpoint: Endpoint) -> None:
+    drawn: list[tuple[float, float]] = []
+
+    def jitter(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return low
+
+    def stop() -> None:
+        until(lambda: endpoint.polls, "the first poll")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    flags = {"collectors": "request", "request.metadata_url": endpoint.metadata_url, "splay": "600"}
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    status = run(Engine(Given(root, flags), can_hold=True), jitter=jitter)
+    stopper.join()
+
+    assert (0, (0.0, 600.0)) == (status, drawn[0])
 
 
 def test_polling_stops_for_good_once_everything_succeeded_and_sighup_wakes_it(guest: Guest, endpoint: Endpoint) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.daemon import Pace
-from agent.errors import Unavailable
+from agent.errors import Refused, Unavailable
 from agent.metadata import Answer
 
 GUESTS = 10_000
@@ -79,6 +81,41 @@ def test_fixed_intervals_keep_guests_that_were_started_together_together() -> No
     seconds = requests_per_second(theirs, 0.0, guests=1000)
 
     assert max(seconds[OUTAGE_S[1] :]) > 20 * steady(seconds)
+
+
+def pauses(*answers: Answer) -> list[float]:
+    """The longest wait after each of these answers."""
+    pace, now = Pace(), 0.0
+    waits = []
+    for answer in answers:
+        pace.plan_next(answer, now, BOUNDS_S, lambda _low, high: high)
+        waits.append(pace.due - now)
+        now = pace.due
+    return waits
+
+
+def test_pauses_double_to_the_longest_and_any_change_begins_anew() -> None:
+    same, changed = Answer(), Answer(changed=True)
+
+    assert [1, 2, 4, 8, 16, 30, 30, 1, 2] == pauses(changed, *[same] * 6, changed, same)
+
+
+@pytest.mark.parametrize("status", [401, 404, 410])
+def test_a_source_that_says_no_is_asked_ever_more_seldom(status: int) -> None:
+    refused = Answer(fault=Refused("no", status=status))
+
+    assert [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] == pauses(*[refused] * 11)
+
+
+@given(st.floats(0.0, 3600.0), st.integers(0, 20), st.floats(0.0, 1.0))
+def test_nobody_comes_earlier_than_retry_after(asked_s: float, polls_before: int, share: float) -> None:
+    pace = Pace()
+    answers = [*[Answer()] * polls_before, Answer(fault=Unavailable("busy", retry_after_s=asked_s))]
+
+    for answer in answers:
+        pace.plan_next(answer, 0.0, BOUNDS_S, lambda low, high: low + share * (high - low))
+
+    assert pace.due >= asked_s
 
 
 def test_the_plot_in_the_docs_is_of_this_run() -> None:

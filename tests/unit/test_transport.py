@@ -1,7 +1,7 @@
 """What answers mean and how often to try, with a clock that costs nothing."""
 
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
@@ -70,6 +70,17 @@ def test_other_refusals_are_refusals_and_some_are_for_good(status: int, final: b
         judge("POST http://x/", Response(status, {}, b"\xff no"))
 
     assert (status, final) == (caught.value.status, caught.value.final)
+
+
+@pytest.mark.parametrize(("ahead_s", "said"), [(300, "300 s ahead of"), (-300, "300 s behind"), (30, "")])
+def test_a_wrong_clock_is_named_beside_a_refusal(ahead_s: int, said: str) -> None:
+    theirs = datetime.now(timezone.utc) - timedelta(seconds=ahead_s)
+
+    with pytest.raises(Refused) as caught:
+        judge("POST http://x/", Response(403, {"date": format_datetime(theirs)}, b""))
+
+    assert ("clock of this guest" in str(caught.value)) is bool(said)
+    assert said.partition(" ")[2] in str(caught.value)
 
 
 def test_only_the_beginning_of_an_error_page_is_shown() -> None:
