@@ -149,8 +149,6 @@ def answer(
     """What there is to say to a deployment: the outcome of its hook, or why there is none to run."""
     if deployment.fault:
         return Outcome(model.STATUS_DATA, "", f"deployment '{deployment.name}' cannot be run: {deployment.fault}\n")
-    if settings.runner != handover.UNIT and (reason := _needs_unit(deployment)):
-        return reading.data_fault(deployment, reason)
     hook = hooks.find(deployment.group, settings, environ, built_in_first=built_in_first)
     if hook is None:
         return Outcome(model.STATUS_NOT_FOUND, "", hooks.missing(deployment.group, settings, environ) + "\n")
@@ -158,6 +156,8 @@ def answer(
     place = replace(place, told=told or {})
     if live and (line := unknown_options(deployment, hook)):
         live(f"{line}\n".encode("utf-8", "replace"))
+    if reason := _not_kept(deployment, hook, settings):
+        return reading.data_fault(deployment, reason)
     if deployment.manner.run_as:
         if hook.refuses_user:
             return reading.data_fault(deployment, f"its group does not know run_as, remove it: {hook.refuses_user}")
@@ -171,9 +171,14 @@ def answer(
     return hook.run(deployment, place)
 
 
-def _needs_unit(deployment: Deployment) -> str:
-    """Which limit only a unit can keep, "" when there is none."""
+def _not_kept(deployment: Deployment, hook: hooks.Hook, settings: Settings) -> str:
+    """Which limit nobody would keep, "" when each one is."""
     manner = deployment.manner
+    asked = sorted([*manner.limits, *(["cpu"] if manner.cpu_percent else [])])
+    if asked and hook.refuses_limits:
+        return f"its group does not know {', '.join(asked)}, remove it: {hook.refuses_limits}"
+    if hook.limits_containers or settings.runner == handover.UNIT:
+        return ""
     if manner.cpu_percent:
         return "its option cpu is kept by a systemd unit alone; set runner to unit"
     if "tasks" in manner.limits and manner.run_as in ("", "0", "root"):

@@ -54,6 +54,17 @@ class Hook:
         reason: str = import_module(self.module).REFUSES_USER
         return reason
 
+    @property
+    def refuses_limits(self) -> str:
+        """Why limits would not reach what it starts, "" when they do."""
+        reason: str = getattr(import_module(self.module), "REFUSES_LIMITS", "")
+        return reason
+
+    @property
+    def limits_containers(self) -> bool:
+        """Whether it hands all limits to an engine, which keeps them, for root as well."""
+        return bool(getattr(import_module(self.module), "LIMITS", None))
+
     def options(self) -> frozenset[str] | None:
         """The options of its own that it knows; None when only the program itself can tell."""
         known: frozenset[str] | None = getattr(import_module(self.module), "OPTIONS", frozenset())

@@ -20,6 +20,12 @@ from agent.model import Deployment, Json, JsonMap, Outcome
 from agent.process import Finished
 
 REFUSES_USER = containers.REFUSES_USER
+LIMITS = {
+    "memory": "--memory={}",
+    "tasks": "--pids-limit={}",
+    "cpu_time": "--ulimit=cpu={0}:{0}",
+    "open_files": "--ulimit=nofile={0}:{0}",
+}
 NAME_TRIES = 5
 REMOVE_S = 60.0
 
@@ -110,6 +116,13 @@ def _listed(value: Json) -> list[Json]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
+def _limits(deployment: Deployment) -> list[str]:
+    """The deployment's limits, each for every container of its own."""
+    manner = deployment.manner
+    limits = [LIMITS[name].format(number) for name, number in manner.limits.items()]
+    return [*limits, *([f"--cpus={manner.cpu_percent / 100:g}"] if manner.cpu_percent else [])]
+
+
 def _labels(container: Container, deployment: Deployment) -> list[str]:
     labels = {
         "deploy_stack_id": deployment.endpoint.stack_id,
@@ -153,7 +166,8 @@ def _run(engine: Engine, deployment: Deployment, container: Container) -> Finish
         return engine.run("exec", *container.arguments, _present_name(engine, deployment.id, name), *words)
     name = _free_name(engine, container.name)
     labels = _labels(container, deployment)
-    return engine.run("run", "--name", name, *labels, *container.arguments, *container.command)
+    limits = _limits(deployment)
+    return engine.run("run", "--name", name, *labels, *limits, *container.arguments, *container.command)
 
 
 def _free_name(engine: Engine, name: str) -> str:

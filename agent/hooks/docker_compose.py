@@ -24,6 +24,7 @@ UP = ["up", "-d", "--no-build"]
 FILE = "docker-compose.yml"
 PLUGIN_S = 30.0
 REFUSES_USER = containers.REFUSES_USER
+REFUSES_LIMITS = "compose starts the containers; give the limits in the compose file, as mem_limit, pids_limit and cpus"
 ADVICE = (
     "neither docker-compose nor docker with its compose plugin is on PATH; install one of them, or name another "
     f"program in {VARIABLE}"

@@ -24,6 +24,7 @@ MANIFESTS = "/var/lib/heat-config/heat-config-kubelet/kubelet-manifests"
 DEFAULTS = {"images_timeout": 600.0, "containers_timeout": 120.0, "poll_period": 5.0}
 OPTIONS = frozenset(DEFAULTS)
 REFUSES_USER = containers.REFUSES_USER
+REFUSES_LIMITS = "the kubelet starts the containers; give resources.limits in the pod"
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,6 +178,14 @@ def test_awkward_values_arrive_as_they_are(guest: Guest, engine: Engine) -> None
     assert (0, "a b\"c'd\n3\nümläut *\n") == (reply["deploy_status_code"], reply["deploy_stdout"]), reply
 
 
+def test_limits_are_those_of_each_container(guest: Guest, engine: Engine) -> None:
+    reply = on(guest, engine).hook(deployment("docker-cmd", {"web": SERVICE}, options={"memory": "64M", "tasks": 50}))
+
+    assert 0 == reply["deploy_status_code"], reply
+    limits = engine.call("inspect", "--format", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "web")
+    assert f"{64 << 20} 50" == limits.strip()
+
+
 def test_a_missing_engine_is_named(guest: Guest, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -151,6 +151,16 @@ def test_delete_answers_at_once(here: Guest, docker: Engine) -> None:
     assert [] == docker.names()
 
 
+def test_limits_that_would_not_reach_the_services_are_refused(here: Guest, docker: Engine) -> None:
+    reply = here.hook(deployment("docker-compose", VERSION_3, options={"memory": "64M", "cpu_time": 3}))
+
+    assert 65 == reply["deploy_status_code"]
+    assert (
+        "its group does not know cpu_time, memory, remove it: compose starts the containers" in reply["deploy_stderr"]
+    )
+    assert [] == docker.names()
+
+
 @pytest.mark.parametrize("name", ["../elsewhere", "..", "a/b"])
 def test_a_name_that_is_no_directory_is_refused(here: Guest, docker: Engine, name: str) -> None:
     bad = deployment("docker-compose", VERSION_3, name=name)

@@ -76,6 +76,7 @@ def test_the_timeout_of_the_deployment_ends_it_too(here: Guest, engine: Engine) 
     [
         ({"containers": [{"name": "a"}]}, {}, "no name or no image"),
         ({"containers": "x"}, {}, "no name or no image"),
+        (POD, {"memory": "1G"}, "its group does not know memory, remove it: the kubelet starts the containers"),
         (POD, {"poll_period": "often"}, "its option poll_period is no number"),
         ("{", {}, "neither JSON nor YAML"),
     ],

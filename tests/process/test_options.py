@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agent.options import COMMON
 from tests.process.endpoint import Endpoint
 from tests.process.guest import Guest, until
 
@@ -236,10 +237,7 @@ def test_an_unknown_option_is_named_in_both_logs_and_stops_nothing(guest: Guest,
     ended = guest.once()
 
     [event] = ended.events("unknown option")
-    known = (
-        "unknown option color; group script knows "
-        "cpu, cpu_time, memory, on_interrupt, open_files, progress, run_as, signature, tasks, timeout"
-    )
+    known = f"unknown option color; group script knows {', '.join(sorted(COMMON))}"
     assert (0, known) == (ended.status, event["reason"])
     assert known in (guest.root / "var/log/os-deploy-agent/id-web.log").read_text()
     assert ["COMPLETE"] == [sent.judged for sent in endpoint.signals]
