@@ -126,7 +126,7 @@ class Steps:
 
     def templates(self, found: Surroundings, deadline: float) -> tuple[process.Ended, float]:
         """In place of 20-os-apply-config: render the tree with what OS_CONFIG_FILES names, and place it."""
-        from agent.apply import install, place, templates, values  # noqa: PLC0415 - only here
+        from agent.apply import compiled, install, place, templates, values  # noqa: PLC0415 - only here
 
         settings = self.job.settings
         root = layout.templates(found.environ, settings.root, settings.templates_dir)[0]
@@ -134,8 +134,14 @@ class Steps:
             with _alarm(deadline):
                 paths, _ = values.sources(found.environ, None)
                 metadata = values.read([*values.fallback(settings.root), *paths])
-                timeout_s = settings.template_timeout
-                wanted = templates.placements(Path(root), settings.root, metadata, found.environ, timeout_s=timeout_s)
+                wanted = templates.placements(
+                    Path(root),
+                    settings.root,
+                    metadata,
+                    found.environ,
+                    timeout_s=settings.template_timeout,
+                    keep_in=settings.path(compiled.PLACE),
+                )
                 changes = install.install(wanted)
         except TimeOver:
             return process.Ended(1, timed_out=True), 0.0

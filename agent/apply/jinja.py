@@ -6,16 +6,25 @@ is paid once; what it says last names the template that was at fault when it end
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import marshal
 import os
 import resource
 import select
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType
 from typing import Any
 
+from agent import __version__
+from agent.apply import compiled
 from agent.errors import ApplyError
 from agent.model import Json, JsonMap
 
@@ -30,14 +39,18 @@ class Text:
     text: str = field(repr=False)
 
 
-def render(templates: Sequence[Text], metadata: JsonMap, timeout_s: float) -> list[str]:
-    """Each template filled in, in order. Raises ApplyError naming the first one that cannot be."""
+def render(templates: Sequence[Text], metadata: JsonMap, timeout_s: float, keep_in: Path | None = None) -> list[str]:
+    """Each template filled in, in order. Raises ApplyError naming the first one that cannot be.
+
+    What had to be compiled is kept in the file `keep_in` for the next run, when there is one.
+    """
     if not templates:
         return []
+    stored = compiled.stored(keep_in) if keep_in else b""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if not child:
-        _child(templates, metadata, writing, timeout_s)
+        _child(templates, metadata, writing, timeout_s, stored)
     os.close(writing)
     try:
         said, in_time = _read(reading, timeout_s)
@@ -45,7 +58,10 @@ def render(templates: Sequence[Text], metadata: JsonMap, timeout_s: float) -> li
         os.close(reading)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    return _results(templates, said, in_time, timeout_s)
+    texts, fresh = _results(templates, said, in_time, timeout_s)
+    if keep_in and fresh:
+        compiled.keep(keep_in, fresh)
+    return texts
 
 
 def _read(fd: int, timeout_s: float) -> tuple[bytes, bool]:
@@ -61,26 +77,31 @@ def _read(fd: int, timeout_s: float) -> tuple[bytes, bool]:
     return bytes(said), False
 
 
-def _results(templates: Sequence[Text], said: bytes, in_time: bool, timeout_s: float) -> list[str]:
+def _results(templates: Sequence[Text], said: bytes, in_time: bool, timeout_s: float) -> tuple[list[str], bytes]:
+    """The texts, and all compiled templates where any had to be compiled."""
     texts: list[str] = []
+    fresh = b""
     for line in said.splitlines(keepends=True):
         if not line.endswith(b"\n"):
             break
         answer = json.loads(line)
         if "fault" in answer:
             raise ApplyError(f"template {templates[len(texts)].name}: {answer['fault']}")
+        if "compiled" in answer:
+            fresh = base64.b64decode(answer["compiled"])
+            break
         texts.append(answer["text"])
     if len(texts) < len(templates):
         why = "it needs too much memory" if in_time else f"not done after {timeout_s:g} s, or too long"
         raise ApplyError(f"template {templates[len(texts)].name}: {why}; look for a loop without an end")
-    return texts
+    return texts, fresh
 
 
 # ------------------------------------------------------------------------------------------- in the child
 
 
-def _child(templates: Sequence[Text], metadata: JsonMap, writing: int, timeout_s: float) -> None:
-    """Say one line of JSON for each template; never returns."""
+def _child(templates: Sequence[Text], metadata: JsonMap, writing: int, timeout_s: float, stored: bytes) -> None:
+    """Say one line of JSON for each template, and one of what was compiled; never returns."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -90,19 +111,55 @@ def _child(templates: Sequence[Text], metadata: JsonMap, writing: int, timeout_s
             _say(writing, {"fault": "jinja2 3.1.6 or newer is missing; install os-deploy-agent[templates]"})
             return
         for rehearsed in ("{{ 'x' | pprint }}", "{{ x }}", "{% x"):  # whatever is loaded late, nobody may not read
-            _answer(environment, Text("", rehearsed), {})
+            _answer(environment, Text("", rehearsed), {}, Codes(b""))
         _confine(timeout_s)
+        codes = Codes(stored)
         for template in templates:
-            _say(writing, _answer(environment, template, metadata))
+            _say(writing, _answer(environment, template, metadata, codes))
+        if codes.fresh:
+            _say(writing, {"compiled": base64.b64encode(codes.dump()).decode()})
     finally:
         os._exit(0)
 
 
-def _answer(environment: Any, template: Text, metadata: JsonMap) -> dict[str, str]:
+class Codes:
+    """The compiled templates of this run, and those that an earlier one left, by the hash of their text."""
+
+    def __init__(self, stored: bytes) -> None:
+        self.fresh = False
+        self._used: dict[bytes, CodeType] = {}
+        self._known: Mapping[bytes, CodeType] = {}
+        with suppress(EOFError, ValueError, TypeError):  # damaged, or of another Python
+            made_by, known = marshal.loads(stored)  # noqa: S302 - in the confined child, from a file that only root writes
+            self._known = known if made_by == _made_by() else {}
+
+    def of(self, environment: Any, text: str) -> CodeType:
+        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        code = self._known.get(key) or self._used.get(key)
+        if code is None:
+            code = environment.compile(text)
+            self.fresh = True
+        self._used[key] = code
+        return code
+
+    def dump(self) -> bytes:
+        return marshal.dumps((_made_by(), self._used))
+
+
+def _made_by() -> str:
+    """What compiled code depends on besides its text."""
+    import jinja2  # noqa: PLC0415 - only the child has it
+
+    return f"{__version__} {jinja2.__version__} {sys.implementation.cache_tag}"
+
+
+def _answer(environment: Any, template: Text, metadata: JsonMap, codes: Codes) -> dict[str, str]:
     import jinja2  # noqa: PLC0415 - only the child has it
 
     try:
-        return {"text": environment.from_string(template.text).render(metadata)}
+        code = codes.of(environment, template.text)
+        made = environment.template_class.from_code(environment, code, environment.make_globals(None))
+        return {"text": made.render(metadata)}
     except jinja2.TemplateSyntaxError as exc:
         return {"fault": f"line {exc.lineno}: {exc.message}"}
     except jinja2.UndefinedError as exc:

@@ -61,18 +61,33 @@ class Template:
 
 
 def placements(
-    root: Path, output: Path, metadata: JsonMap, environ: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
+    root: Path,
+    output: Path,
+    metadata: JsonMap,
+    environ: Mapping[str, str],
+    *,
+    timeout_s: float = TIMEOUT_S,
+    keep_in: Path | None = None,
 ) -> tuple[Placement, ...]:
-    """The whole tree rendered, as files below `output`. Raises ApplyError naming the template that cannot be."""
-    return rendered(tree(root), output, metadata, environ, timeout_s=timeout_s)
+    """The whole tree rendered, as files below `output`. Raises ApplyError naming the template that cannot be.
+
+    Compiled templates are kept in the file `keep_in`, when there is one.
+    """
+    return rendered(tree(root), output, metadata, environ, timeout_s=timeout_s, keep_in=keep_in)
 
 
 def rendered(
-    found: Sequence[Template], output: Path, metadata: JsonMap, environ: Mapping[str, str], *, timeout_s: float
+    found: Sequence[Template],
+    output: Path,
+    metadata: JsonMap,
+    environ: Mapping[str, str],
+    *,
+    timeout_s: float,
+    keep_in: Path | None = None,
 ) -> tuple[Placement, ...]:
     """These templates rendered, likewise."""
     controls = [control(template.path) if template.controlled else NO_CONTROL for template in found]
-    texts = _jinja([template.path for template in found if template.kind == JINJA_TEXT], metadata, timeout_s)
+    texts = _jinja([template.path for template in found if template.kind == JINJA_TEXT], metadata, timeout_s, keep_in)
     in_turn = iter(texts)
     bodies = [
         next(in_turn) if template.kind == JINJA_TEXT else body(template, metadata, environ, timeout_s)
@@ -254,13 +269,13 @@ def _encoded(path: Path, text: str) -> bytes:
         raise ApplyError(f"template {path}: a value is no Unicode text (half of a surrogate pair)") from exc
 
 
-def _jinja(paths: list[Path], metadata: JsonMap, timeout_s: float) -> list[bytes]:
+def _jinja(paths: list[Path], metadata: JsonMap, timeout_s: float, keep_in: Path | None) -> list[bytes]:
     """What the templates with jinja2 come to, in one child for all of them."""
     if not paths:
         return []
     from agent.apply import jinja  # noqa: PLC0415 - for those who have such templates
 
-    texts = jinja.render([jinja.Text(str(path), _read(path)) for path in paths], metadata, timeout_s)
+    texts = jinja.render([jinja.Text(str(path), _read(path)) for path in paths], metadata, timeout_s, keep_in)
     return [_encoded(path, text) for path, text in zip(paths, texts, strict=True)]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent.apply import install, place, templates, values
+from agent.apply import compiled, install, place, templates, values
 
 if TYPE_CHECKING:
     from agent.model import JsonMap
@@ -23,7 +24,9 @@ def apply(arguments: argparse.Namespace, metadata: JsonMap, environ: Mapping[str
     if arguments.subhash:
         metadata = values.below(metadata, arguments.subhash)
     root, output = Path(arguments.templates), Path(arguments.output).absolute()
-    placements = templates.placements(root, output, metadata, environ)
+    writes = not (arguments.check or arguments.diff or arguments.validate) and os.geteuid() == 0
+    keep_in = Path(compiled.PLACE) if writes else None
+    placements = templates.placements(root, output, metadata, environ, keep_in=keep_in)
     if arguments.check or arguments.diff:
         return _show(arguments, place.check(placements))
     if arguments.validate:

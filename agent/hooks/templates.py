@@ -7,7 +7,7 @@ that hardly anything changes here; the old tools answered in a script of tripleo
 from __future__ import annotations
 
 from agent import model
-from agent.apply import install, report, templates
+from agent.apply import compiled, install, report, templates
 from agent.errors import ApplyError
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
@@ -18,7 +18,14 @@ REFUSES_USER = "it places the guest's templates from metadata that root alone ma
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
         metadata = place.metadata()
-        wanted = templates.placements(place.templates, place.root, metadata, place.environ, timeout_s=place.timeout_s)
+        wanted = templates.placements(
+            place.templates,
+            place.root,
+            metadata,
+            place.environ,
+            timeout_s=place.timeout_s,
+            keep_in=place.root / compiled.PLACE.lstrip("/"),
+        )
         changes = install.install(wanted)
     except ApplyError as exc:
         return Outcome(model.STATUS_DATA, "", f"templates for '{deployment.name}' were not applied: {exc}\n")
