@@ -6,6 +6,7 @@ grows beyond its limit, no token follows a redirect to another host, and every f
 
 from __future__ import annotations
 
+import io
 import random
 import signal
 import threading
@@ -15,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from agent.errors import Refused, SettingsError, Unavailable
+from agent.errors import Refused, SettingsError, StateError, Unavailable
 from agent.settings import Settings
 
 if TYPE_CHECKING:
@@ -110,12 +111,14 @@ class Client:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         elsewhere: bool = False,
+        sink: IO[bytes] | None = None,
     ) -> Response:
         """One request, answered below 400 or 304.
 
         Raises Unavailable (no answer, 5xx, 429 …: worth another try later), Refused (any other 4xx) and
         SettingsError for a URL or a certificate that cannot be used. The query of the URL never appears in a message.
-        With `elsewhere` a redirect may lead to another host, which then sees none of the `headers`.
+        With `elsewhere` a redirect may lead to another host, which then sees none of the `headers`. The body of a
+        success goes to the `sink`, where there is one, in place of what an earlier try has left in it.
         """
         shown = show(url)
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
@@ -123,7 +126,7 @@ class Client:
         self._before()
         try:
             with _deadline(self.limits.total_s):
-                return self._exchange(method, url, dict(headers or {}), body, elsewhere)
+                return self._exchange(method, url, dict(headers or {}), body, elsewhere, sink)
         except _OutOfTime:
             self.close()  # the connection is in the middle of something
             raise Unavailable(
@@ -137,11 +140,17 @@ class Client:
             self._adapter = None
 
     def _exchange(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None, elsewhere: bool
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        elsewhere: bool,
+        sink: IO[bytes] | None,
     ) -> Response:
         origin = _origin(url)
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._send(method, url, headers, body)
+            response = self._send(method, url, headers, body, sink)
             target = response.headers.get("location")
             if response.status not in (301, 302, 303, 307, 308) or not target:
                 return response
@@ -162,7 +171,9 @@ class Client:
             url = target
         raise Unavailable(f"{method} {show(url)}: more than {MAX_REDIRECTS} redirects")
 
-    def _send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Response:
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, sink: IO[bytes] | None
+    ) -> Response:
         import requests  # noqa: PLC0415 - 78 ms and 18 MiB that a run without HTTP never pays
 
         adapter = self._adapter or self._connect()
@@ -181,7 +192,7 @@ class Client:
                 stream=True,
             )
             with answer:
-                content = _read(answer, self.limits.size, shown)
+                content = _read(answer, self.limits.size, shown, sink if answer.status_code < 300 else None)
         except requests.exceptions.SSLError as exc:
             raise Unavailable(f"{shown}: TLS failed: {_cause(exc)}; see ca_file and client_cert", sent=False) from exc
         except requests.exceptions.ConnectTimeout as exc:
@@ -320,21 +331,27 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc.rpartition("@")[2].lower()
 
 
-def _read(answer: requests.Response, limit: int, shown: str) -> bytes:
-    """The body, at most `limit` bytes of it."""
+def _read(answer: requests.Response, limit: int, shown: str, sink: IO[bytes] | None) -> bytes:
+    """The body, at most `limit` bytes of it; b"" when it has gone to the sink."""
     announced = answer.headers.get("Content-Length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise Unavailable(f"{shown}: the answer has {announced} bytes, the limit is {limit}; see max_document")
-    chunks, size = [], 0
+    body: IO[bytes] = io.BytesIO() if sink is None else sink
+    body.seek(0)
+    body.truncate()
+    size = 0
     for chunk in answer.iter_content(READ_CHUNK):
-        chunks.append(chunk)
         size += len(chunk)
         if size > limit:
             raise Unavailable(f"{shown}: the answer has more than {limit} bytes; see max_document")
+        try:
+            body.write(chunk)
+        except OSError as exc:
+            raise StateError(f"{shown}: keeping the answer on our disk: {exc.strerror}; make room") from exc
     encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
     if announced.isdecimal() and size < int(announced) and not encoded and answer.request.method != "HEAD":
         raise Unavailable(f"{shown}: the answer broke off after {size} of {announced} bytes")
-    return b"".join(chunks)
+    return body.getvalue() if isinstance(body, io.BytesIO) else b""
 
 
 def _never_connected(exc: BaseException) -> bool:

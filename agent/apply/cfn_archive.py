@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import posixpath
 import tarfile
@@ -16,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, Any
 
 from agent.errors import ApplyError
@@ -25,7 +25,7 @@ MAX_MEMBERS = 500_000
 MAX_SIZE = 8 << 30
 """Unpacked, all members together: more than that is a bomb, or nothing for a boot."""
 
-_PACKED: dict[bytes, Callable[[io.BytesIO], Any]] = {
+_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
@@ -65,31 +65,34 @@ class Archive:
 
 
 @contextmanager
-def opened(data: bytes, name: str) -> Iterator[Archive]:
-    """The archive in `data`: zip or tar, packed or not; a packed file that is none is one file without its suffix.
+def opened(path: Path, name: str) -> Iterator[Archive]:
+    """The archive in a file: zip or tar, packed or not; a packed file that is none is one file without its suffix.
 
     `name` is the last part of its URL. Raises ApplyError for anything else, and for what is damaged.
     """
     try:
-        with _open(data, name) as archive:
+        with path.open("rb") as data, _open(data, name) as archive:
             yield archive
     except _DAMAGED as exc:
         raise ApplyError(f"unpacking {name}: damaged ({exc}); look at what its URL serves") from exc
 
 
 @contextmanager
-def _open(data: bytes, name: str) -> Iterator[Archive]:
-    if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+def _open(data: IO[bytes], name: str) -> Iterator[Archive]:
+    head = data.read(8)
+    data.seek(0)
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        with zipfile.ZipFile(data) as packed:
             yield Archive(tuple(_from_zip(packed, info) for info in packed.infolist()), packed)
         return
     try:
-        tar = tarfile.open(fileobj=io.BytesIO(data))  # noqa: SIM115 - closed below, where its errors mean damage
+        tar = tarfile.open(fileobj=data)  # noqa: SIM115 - closed below, where its errors mean damage
     except tarfile.ReadError as exc:
-        unpack = next((unpack for magic, unpack in _PACKED.items() if data.startswith(magic)), None)
+        unpack = next((unpack for magic, unpack in _PACKED.items() if head.startswith(magic)), None)
         if unpack is None:
             raise ApplyError(f"unpacking {name}: neither zip nor tar, nor gz, bz2 or xz; look at its URL") from exc
-        with unpack(io.BytesIO(data)) as stream:
+        data.seek(0)
+        with unpack(data) as stream:
             yield Archive((Member(posixpath.splitext(name)[0] or "file"),), stream)
         return
     with tar:

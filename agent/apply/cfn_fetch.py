@@ -8,40 +8,51 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from agent import transport
 from agent.apply.cfn_model import Credentials
 from agent.errors import ApplyError
-from agent.transport import Client, Limits
+from agent.transport import Client, Limits, Response
 
-Fetch: TypeAlias = Callable[[str, str], bytes]
-"""Gives what a URL serves; the second argument names credentials, "" for those that fit."""
+Fetch: TypeAlias = Callable[[str, str], AbstractContextManager[Path]]
+"""Gives a file with what a URL serves, for as long as it is looked at; "" for a name means credentials that fit."""
 
 LIMITS = Limits(connect_s=10.0, read_s=60.0, total_s=1800.0, size=1 << 30)
 PATIENCE_S = 30.0
+SPOOL = Path("/var/tmp")  # noqa: S108 - a directory of our own is made in it; /tmp may be memory
 _DEFAULT_REGION = "us-east-1"  # what S3 servers that know no regions answer to
 
 
 def fetcher(client: Client, credentials: Mapping[str, Credentials]) -> Fetch:
-    """A Fetch over this client."""
+    """A Fetch over this client: through a file, so that what is fetched may be larger than the memory."""
 
-    def fetch(url: str, name: str) -> bytes:
+    @contextmanager
+    def fetch(url: str, name: str) -> Iterator[Path]:
         parts = urlsplit(url)
         if parts.scheme == "file":
-            return _read(Path(unquote(parts.path)))
+            yield _there(Path(unquote(parts.path)))
+            return
         chosen = credentials[name] if name else fitting(url, credentials)
-        headers = {} if chosen is None else sign_in(url, chosen, datetime.now(timezone.utc))
-        response = transport.persist(
-            lambda: client.request("GET", url, headers=headers, elsewhere=True), deadline_s=PATIENCE_S
-        )
-        return response.body
+        spool = SPOOL if SPOOL.is_dir() else None
+        with tempfile.TemporaryDirectory(prefix="cfn-init-", dir=spool) as directory:
+            path = Path(directory, f"download{Path(parts.path).suffix[:10]}")
+            with _telling(path), path.open("wb") as sink:
+                transport.persist(lambda: _ask(client, url, chosen, sink), deadline_s=PATIENCE_S)
+            yield path
 
     return fetch
+
+
+def _ask(client: Client, url: str, chosen: Credentials | None, sink: IO[bytes]) -> Response:
+    headers = {} if chosen is None else sign_in(url, chosen, datetime.now(timezone.utc))
+    return client.request("GET", url, headers=headers, elsewhere=True, sink=sink)
 
 
 def fitting(url: str, credentials: Mapping[str, Credentials]) -> Credentials | None:
@@ -93,8 +104,15 @@ def _s3(url: str, credentials: Credentials, now: datetime) -> dict[str, str]:
     }
 
 
-def _read(path: Path) -> bytes:
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise ApplyError(f"reading {path}: no such file")
+    return path
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
     try:
-        return path.read_bytes()
+        yield
     except OSError as exc:
-        raise ApplyError(f"reading {path}: {exc.strerror}") from exc
+        raise ApplyError(f"keeping a download in {path.parent}: {exc.strerror}; make room") from exc

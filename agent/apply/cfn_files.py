@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from agent.apply import cfn_parse, install
@@ -14,33 +15,44 @@ from agent.apply.cfn_programs import Tell
 from agent.apply.place import UNCHANGED, Placement
 from agent.errors import ApplyError
 
+SMALL = 16 << 20
+
 
 def place(files: Iterable[File], fetch: Fetch, tell: Tell) -> frozenset[str]:
     """Make the files what they shall be; the paths, as the document spells them, of those that changed."""
     listed = tuple(files)
-    placements = [_placement(file, fetch) for file in listed]
-    changes = install.install(placements)
+    with ExitStack() as fetched:
+        placements = [_placement(file, fetch, fetched) for file in listed]
+        changes = install.install(placements)
     for change in changes:
         tell(f"file {change.path} {change.word}")
     return frozenset(file.path for file, change in zip(listed, changes, strict=True) if change.word != UNCHANGED)
 
 
-def _placement(file: File, fetch: Fetch) -> Placement:
+def _placement(file: File, fetch: Fetch, fetched: ExitStack) -> Placement:
     path = Path(file.path).absolute()
-    content = file.content
+    content: bytes | Path | None = file.content
     if file.source:
-        content = fetch(file.source, file.authentication)
+        content = fetched.enter_context(fetch(file.source, file.authentication))
         try:
-            content = content if file.context is None else cfn_parse.rendered(content, file.context)
+            content = content if file.context is None else cfn_parse.rendered(_small(content, path), file.context)
         except UnicodeError as exc:
             raise ApplyError(f"rendering {path}: what its source serves is not UTF-8") from exc
     assert content is not None
     if file.link:
-        target = content.decode("utf-8", "surrogateescape").strip()
+        text = _small(content, path) if isinstance(content, Path) else content
+        target = text.decode("utf-8", "surrogateescape").strip()
         if not target or "\0" in target:
             raise ApplyError(f"placing {path}: its source serves no target of a link")
         return Placement(path, None, link=target)
     return Placement(path, content, mode=file.mode, uid=_uid(file, path), gid=_gid(file, path))
+
+
+def _small(source: Path, path: Path) -> bytes:
+    """What is taken into memory: the text of a template, the target of a link."""
+    if source.stat().st_size > SMALL:
+        raise ApplyError(f"placing {path}: its source serves more than {SMALL >> 20} MiB, which is no template")
+    return source.read_bytes()
 
 
 def _uid(file: File, path: Path) -> int | None:

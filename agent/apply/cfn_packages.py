@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import re
-import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import cmp_to_key
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -81,13 +81,11 @@ def installed_debs(status: str) -> dict[str, str]:
 
 
 def _dpkg(packages: tuple[Package, ...], fetch: Fetch) -> tuple[str, ...]:
-    with tempfile.TemporaryDirectory(prefix="cfn-init-") as directory:
+    with ExitStack() as fetched:
         files = []
-        for number, url in enumerate(file for package in packages for file in package.versions):
-            path = Path(url)
-            if urlsplit(url).scheme in ("http", "https", "file"):
-                path = Path(directory, f"{number}.deb")
-                path.write_bytes(fetch(url, ""))
+        for url in (file for package in packages for file in package.versions):
+            is_url = urlsplit(url).scheme in ("http", "https", "file")
+            path = fetched.enter_context(fetch(url, "")) if is_url else Path(url)
             files.append(str(path.absolute()))
         must(["dpkg", "-i", *files], _doing(DPKG, packages), timeout_s=INSTALL_S, extra=_WITHOUT_QUESTIONS)
     return tuple(package.name for package in packages)

@@ -30,28 +30,28 @@ def unpack(sources: Iterable[Source], fetch: Fetch, tell: Tell) -> frozenset[str
     changed = set()
     for source in sources:
         directory = Path(source.directory).absolute()
-        data = fetch(source.url, source.authentication)
-        count = extract(data, source.url, directory)
+        with fetch(source.url, source.authentication) as archive:
+            count = extract(archive, source.url, directory)
         tell(f"source {transport.show(source.url)} unpacked into {directory}: {count} changed")
         if count:
             changed.add(source.directory)
     return frozenset(changed)
 
 
-def extract(data: bytes, url: str, directory: Path) -> int:
-    """Unpack `data` into the directory; how many members changed something there.
+def extract(archive: Path, url: str, directory: Path) -> int:
+    """Unpack the archive that came from `url` into the directory; how many members changed something there.
 
     Owners of members are not kept, nor rights beyond rwx for the owner and rx for others.
     """
     parts = urlsplit(url)
     name = posixpath.basename(unquote(parts.path)) or "archive"
     strip = bool(_GITHUB.fullmatch(parts.hostname or ""))
-    with cfn_archive.opened(data, name) as archive:
-        members = cfn_archive.judge(archive.members, strip=strip)
+    with cfn_archive.opened(archive, name) as found:
+        members = cfn_archive.judge(found.members, strip=strip)
         with _telling("making", directory):
             directory.mkdir(parents=True, exist_ok=True)
         inside = Path(os.path.realpath(directory))
-        return sum(_write(member, archive, inside) for member in members)
+        return sum(_write(member, found, inside) for member in members)
 
 
 def _write(member: Member, archive: Archive, directory: Path) -> bool:

@@ -1,7 +1,8 @@
 """`cfn-hup`: looks whether the metadata of a resource has changed and runs the hooks that this concerns.
 
-One pass, or with --daemon one every interval until SIGTERM. What each hook saw when it last succeeded is written down
-before anything else changes, so that a hook that fails, or that we are killed in, is run again by the next pass.
+One pass, or with --daemon one every interval until SIGTERM, and at once, with the files read again, on SIGHUP. What
+each hook saw when it last succeeded is written down before anything else changes, so that a hook that fails, or that
+we are killed in, is run again by the next pass.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import argparse
 import json
 import os
 import select
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from agent import jsontext, process, state
 from agent.apply import cfn_commands, cfn_hooks, cfn_metadata, cfn_model
@@ -39,6 +42,15 @@ class Pass:
 
 def main(argv: list[str], log: Log) -> int:
     arguments = _parse(argv)
+    one = _read(arguments, log)
+    if arguments.daemon:
+        return _stay(one, arguments)
+    _locked(one)
+    return 0
+
+
+def _read(arguments: argparse.Namespace, log: Log) -> Pass:
+    """What the files say. Raises SettingsError."""
     settings, hooks = cfn_hooks.read(_files(arguments.config))
     os.umask(settings.umask)
     log.tell_all(arguments.verbose or settings.verbose)
@@ -47,25 +59,39 @@ def main(argv: list[str], log: Log) -> int:
             log.warn(f"hook {hook.name} names triggers that nobody fires: {', '.join(unknown)}")
         if "on.command" in hook.triggers:
             log.warn(f"hook {hook.name} waits for on.command, which needs SQS; Heat has none")
-    one = Pass(settings, hooks, log)
-    if not arguments.daemon:
-        _locked(one)
-        return 0
-    return _stay(one)
+    return Pass(settings, hooks, log)
 
 
-def _stay(one: Pass) -> int:
+def _stay(one: Pass, arguments: argparse.Namespace) -> int:
     """Pass after pass; one that fails is told of and the next one comes."""
+    told, tells = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(tells)
+    signal.signal(signal.SIGHUP, _look_now)
     try:
         while True:
             try:
                 _locked(one)
             except AgentError as exc:
                 one.log.fail(str(exc))
-            select.select([], [], [], one.main.interval_s)
+            if select.select([told], [], [], one.main.interval_s)[0]:
+                os.read(told, 4096)
+                one = _read_again(one, arguments)
     except Interrupted:
         one.log.tell("ended by SIGTERM")
         return 0
+
+
+def _read_again(one: Pass, arguments: argparse.Namespace) -> Pass:
+    """The pass that the files ask for now; as before when they cannot be used."""
+    try:
+        return _read(arguments, one.log)
+    except SettingsError as exc:
+        one.log.fail(f"{exc}; going on as before")
+        return one
+
+
+def _look_now(_number: int, _frame: FrameType | None) -> None:
+    """The wakeup descriptor of `_stay` ends its pause."""
 
 
 def _locked(one: Pass) -> None:
@@ -207,7 +233,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="cfn-hup", description="Runs hooks when the metadata of a resource changes.")
     flag = parser.add_argument
     flag("-c", "--config", type=Path, help="directory of hooks, or of cfn-hup.conf and hooks.d (default: /etc/cfn)")
-    flag("--daemon", action="store_true", help="stay, with a pass every interval, until SIGTERM")
+    flag("--daemon", action="store_true", help="stay, with a pass every interval and on SIGHUP, until SIGTERM")
     flag("-f", "--no-daemon", dest="daemon", action="store_false", help="one pass (the default)")
     flag("-v", "--verbose", action="store_true", help="tell every step")
     return parser.parse_args(argv)

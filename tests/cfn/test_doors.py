@@ -1,55 +1,17 @@
 """cfn-init and its family through their command line, in a mount namespace where /var is the test's own."""
 
+import hashlib
 import http.server
 import json
-import os
-import shlex
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, need, require
+from tests.cfn.conftest import Door, document
 
-need("unshare", "mount")
-require(os.geteuid() == 0, "needs root for a mount namespace")
-
-Door = Callable[..., "subprocess.CompletedProcess[str]"]
 Seen = list[tuple[str, "str | None", object]]
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Door:
-    program = tmp_path / "agent"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(CHECKOUT)!r})\n"
-        "from agent.cli.main import entry\nentry()\n"
-    )
-    program.chmod(0o755)
-    for name in ("lib/heat-cfntools", "cache", "log"):
-        (tmp_path / name).mkdir(parents=True)
-    binds = "".join(f"mount --bind {tmp_path / name} /var/{name} && " for name in ("lib", "cache", "log"))
-
-    def call(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        link = tmp_path / name
-        if not link.exists():
-            link.symlink_to(program)
-        line = f"{binds}exec {shlex.join([str(link), *map(str, arguments)])}"
-        return subprocess.run(
-            ["unshare", "-m", "/bin/sh", "-c", line],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C"},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return call
 
 
 @pytest.fixture
@@ -76,11 +38,6 @@ def handle() -> Iterator[tuple[str, Seen]]:
     yield f"http://127.0.0.1:{server.server_port}/v1/waitcondition/arn", seen
     server.shutdown()
     server.server_close()
-
-
-def document(path: Path, **config: object) -> Path:
-    path.write_text(json.dumps({"AWS::CloudFormation::Init": {"config": config}}))
-    return path
 
 
 def test_sections_run_in_order_and_the_log_is_roots_alone(tmp_path: Path, door: Door) -> None:
@@ -122,6 +79,46 @@ def test_runas_leaves_no_privilege(tmp_path: Path, door: Door) -> None:
     uids, groups = (line.split()[1:] for line in answer.stderr.splitlines() if line.startswith(("Uid", "Groups")))
     assert {"1"} == set(uids)
     assert "0" not in groups
+
+
+LARGE = 96 << 20
+
+
+@pytest.fixture
+def store() -> Iterator[str]:
+    """A server that streams `LARGE` zeros, or says how often it was asked for anything else."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(LARGE))
+            self.end_headers()
+            for _ in range(LARGE >> 20):
+                self.wfile.write(bytes(1 << 20))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_download_larger_than_the_memory_it_may_use_becomes_a_file(tmp_path: Path, door: Door, store: str) -> None:
+    """Measured by the kernel: the process never holds as much as it fetches."""
+    metadata = document(tmp_path / "m.json", files={str(tmp_path / "big"): {"source": f"{store}/big.bin"}})
+
+    answer = door("cfn-init", metadata, measured=True)
+
+    assert 0 == answer.returncode, answer.stderr
+    digest = hashlib.sha256()
+    with (tmp_path / "big").open("rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    assert (LARGE, hashlib.sha256(bytes(LARGE)).hexdigest()) == ((tmp_path / "big").stat().st_size, digest.hexdigest())
+    assert LARGE // 1024 > int((tmp_path / "peak").read_text()), "KiB"
 
 
 def test_a_handle_that_wants_lower_case_gets_it(door: Door, handle: tuple[str, Seen]) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -68,9 +68,11 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def door(doors: Path, tmp_path: Path) -> Door:
     """Call a door by name on the guest at `tmp_path/root`, in a bare environment."""
 
-    def call(name: str, *arguments: object, **variables: object) -> subprocess.CompletedProcess[str]:
+    def call(
+        name: str, *arguments: object, around: Iterable[str] = (), **variables: object
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [doors / name, "--root", tmp_path / "root", *map(str, arguments)],
+            [*around, doors / name, "--root", tmp_path / "root", *map(str, arguments)],
             env={"PATH": os.defpath, "LC_ALL": "C", **{key: str(value) for key, value in variables.items()}},
             cwd=tmp_path,
             capture_output=True,

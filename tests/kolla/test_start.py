@@ -13,10 +13,11 @@ def start(door: Door, tmp_path: Path) -> Door:
     """`kolla_start` for a command, with programs of `tmp_path/bin` before those of the system."""
     (tmp_path / "bin").mkdir()
 
-    def call(command: object, **variables: object) -> object:
+    def call(command: object, *, contained: bool = False, **variables: object) -> object:
         lay(tmp_path / "root", {"command": command, "config_files": [entry("a", "/etc/a")]}, a="1")
         strategy = {"KOLLA_CONFIG_STRATEGY": "COPY_ALWAYS", **variables}
-        return door("kolla_start", PATH=f"{tmp_path / 'bin'}:{os.defpath}", **strategy)
+        around = ("unshare", "--pid", "--fork", "--mount-proc") if contained else ()
+        return door("kolla_start", around=around, PATH=f"{tmp_path / 'bin'}:{os.defpath}", **strategy)
 
     return call
 
@@ -31,6 +32,28 @@ def test_the_files_are_placed_and_the_command_is_become(start: Door, tmp_path: P
 
     assert 7 == answer.returncode
     assert ["ran", "1"] == answer.stdout.splitlines()[1:]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a namespace of process ids")
+@pytest.mark.parametrize("extension", ["", "export EXTENDED=yes\n"])
+def test_the_command_is_the_first_process_of_its_container(start: Door, tmp_path: Path, extension: str) -> None:
+    if extension:
+        (tmp_path / "bin/kolla_extend_start").write_text(extension)
+
+    answer = start(["sh", "-c", 'echo "pid $$"'], contained=True)
+
+    assert (0, "pid 1") == (answer.returncode, answer.stdout.splitlines()[1])
+
+
+@pytest.mark.parametrize("value", ["", "anything"])
+def test_a_variable_counts_by_being_set_and_reaches_extension_and_command(
+    start: Door, tmp_path: Path, value: str
+) -> None:
+    (tmp_path / "bin/kolla_extend_start").write_text('[[ -n "${KOLLA_BOOTSTRAP+set}" ]] && echo bootstrap\n')
+
+    answer = start(["sh", "-c", 'echo "${KOLLA_BOOTSTRAP-unset}."'], KOLLA_BOOTSTRAP=value)
+
+    assert ["bootstrap", f"{value}."] == [answer.stdout.splitlines()[0], answer.stdout.splitlines()[-1]]
 
 
 def test_quotes_hold_words_together_and_nothing_is_expanded(start: Door) -> None:
