@@ -6,6 +6,7 @@ nothing to say never pays.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
@@ -71,22 +72,45 @@ def _redact_event(_logger: object, _name: str, event: MutableMapping[str, Any]) 
     return {"timestamp": event.pop("timestamp"), "level": event.pop("level"), "event": event.pop("event"), **event}
 
 
+def wants_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """A terminal that says nothing against it (https://no-color.org)."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+
+
+class _Console:
+    """One event as a line that one can read: the time of day, what happened, and to whom by name."""
+
+    def __init__(self, *, coloured: bool) -> None:
+        self._coloured = coloured
+        self._names: dict[str, str] = {}
+
+    def __call__(self, _logger: object, _name: str, event: MutableMapping[str, Any]) -> str:
+        at, level, what = (str(event.pop(key)) for key in ("timestamp", "level", "event"))
+        who = str(event.pop("deployment", ""))
+        self._names[who] = str(event.pop("name", "")) or self._names.get(who, who)
+        facts = [self._names[who], *(f"{key}={value}" for key, value in event.items())]
+        said = " ".join(fact for fact in facts if fact)
+        colour = {"warning": "33", "error": "31"}.get(level, "")
+        if self._coloured and colour:
+            what = f"\x1b[{colour}m{what}\x1b[0m"
+        elif colour:
+            what = f"{level}: {what}"
+        return f"{at[11:19]}  {what}  {''.join(c if c.isprintable() else '?' for c in said)}".rstrip()
+
+
 def _structlog(stream: TextIO, as_json: bool | None) -> Any:
     import structlog  # noqa: PLC0415 - heavy, see the module's docstring
 
-    tail: list[Any]
-    on_terminal = stream.isatty()
-    if not as_json if as_json is not None else on_terminal:
-        tail = [structlog.dev.ConsoleRenderer(colors=on_terminal)]
-    else:
-        tail = [structlog.processors.JSONRenderer(sort_keys=False)]
+    tail: Any = structlog.processors.JSONRenderer(sort_keys=False)
+    if not as_json if as_json is not None else stream.isatty():
+        tail = _Console(coloured=wants_colour(stream, os.environ))
     return structlog.wrap_logger(
         structlog.WriteLogger(stream),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _redact_event,
-            *tail,
+            tail,
         ],
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=True,

@@ -90,7 +90,7 @@ def main(argv: Sequence[str], name: str = "agent") -> int:
 
 def _agent(argv: list[str]) -> int:
     command = next((word for word in argv if word in COMMANDS), "")
-    parser = _parser(command, whole=not (command and _only_common(argv)))
+    parser = _parser(command, whole=bool(argv) and not (command and _only_common(argv)))
     arguments = parser.parse_args(argv)
     from agent import log  # noqa: PLC0415 - most doors write no events
 
@@ -103,6 +103,8 @@ def _agent(argv: list[str]) -> int:
 
         return run.once(arguments)
     parser.print_help()
+    if not argv:
+        print("\nBegin with agent plan or agent --once. All flags: agent --help; one command: agent COMMAND --help")
     return 64
 
 
@@ -128,7 +130,7 @@ def _parser(command: str, *, whole: bool = True) -> Parser:
     if whole:
         _add_settings(parser)
     commands = parser.add_subparsers(prog="agent", metavar="COMMAND", dest="command")
-    for name, (module, about) in COMMANDS.items() if whole else [(command, COMMANDS[command])]:
+    for name, (module, about) in [(command, COMMANDS[command])] if command and not whole else COMMANDS.items():
         sub = commands.add_parser(name, help=about, description=sentence(about))
         if name == command:
             _add_common(sub, suppress=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import os
+import sys
 
 from agent import daemon, state
 from agent.cli.main import given
@@ -33,6 +34,16 @@ def once(arguments: argparse.Namespace) -> int:
     engine = Engine(given(arguments), can_hold=False)
     lock = state.lock(places(engine.settings).agent_lock, "agent --once")
     try:
-        return daemon.once(engine)
+        ended = daemon.once(engine)
     finally:
         lock.release()
+    if sys.stdout.isatty():  # somebody watches: say what came of it
+        _tell(engine)
+    return ended
+
+
+def _tell(engine: Engine) -> None:
+    from agent.cli import status  # noqa: PLC0415 - only for people
+
+    print()
+    status.tell(engine.settings)

@@ -49,6 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     return seen.health
 
 
+def tell(settings: Settings) -> None:
+    """Print the page of this moment."""
+    for line in text(_look(settings), time.time(), page.here(sys.stdout)):
+        print(line)
+
+
 def _look(settings: Settings) -> Status:
     return status.judge(guest.read(settings), time.time())
 
@@ -75,7 +81,7 @@ def text(seen: Status, now: float, ink: Ink) -> Iterator[str]:
         yield from page.wrapped(f"{seen.fault}; {seen.next_step}", " " * 10, f"{'':8}> ")
     width = max((len(source.name) for source in seen.sources), default=0)
     for source in seen.sources:
-        yield from _source(source, width, now, ink)
+        yield from _source(source, width, seen, now, ink)
     if seen.lines:
         yield ""
         yield from _table(seen.lines, now, ink)
@@ -99,14 +105,16 @@ def _agent(seen: Status, now: float) -> str:
     return "not running"
 
 
-def _source(source: Source, width: int, now: float, ink: Ink) -> Iterator[str]:
+def _source(source: Source, width: int, seen: Status, now: float, ink: Ink) -> Iterator[str]:
     head = f"source  {source.name:{width}}  "
     document = f"last change {page.ago(source.changed_at, now)}" if source.changed_at else "no document yet"
     if not source.fault:
         yield f"{head}answers, {document}"
         return
     yield f"{head}{ink('down', 'bad')} for {page.span(now - source.since)}, {document}"
-    yield from page.wrapped(masking.text(source.fault), " " * 10, f"{'':8}> ")
+    step = "it is asked again by itself" if seen.guest.agent else "the next agent run asks it again"
+    kept = ", what it listed still counts" if source.changed_at else ""
+    yield from page.wrapped(f"{masking.text(source.fault)}; {step}{kept}", " " * 10, f"{'':8}> ")
 
 
 def _table(lines: tuple[Line, ...], now: float, ink: Ink) -> Iterator[str]:

@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
+from agent import log
+
 WIDTH = 80
 COLOURS = {"good": "32", "bad": "31", "odd": "33", "faint": "2", "strong": "1"}
 
 
 class Ink:
-    """Colours a word, or does not: only a terminal that wants them gets any (https://no-color.org)."""
+    """Colours a word, or does not: only a terminal that wants colours gets any."""
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
-        self.wet = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+        self.wet = log.wants_colour(stream, environ)
 
     def __call__(self, text: str, colour: str) -> str:
         return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m" if self.wet and text.strip() else text

@@ -78,6 +78,12 @@ def judge(guest: Guest, now: float) -> Status:
     fault = next_step = ""
     if not guest.agent and not guest.bulletin.pid and not lines:
         fault, next_step = "no agent has run here", "start it: agent run, or agent --once"
+    elif not guest.bulletin.sources and not guest.documents:
+        fault = "no source of metadata is configured, so nothing can be deployed"
+        next_step = (
+            "let cloud-init leave its cfn-init-data (see heat_local.path), or name a source: --request-metadata-url, "
+            "--local-path or a file in /etc/os-deploy-agent"
+        )
     elif not guest.agent and waiting:
         fault = f"no agent runs, and {_count(waiting, 'deployment')} wait{'s' if waiting == 1 else ''} for one"
         next_step = "start it: agent run, or agent --once"
