@@ -167,7 +167,7 @@ def _reload(engine: Engine, loop: _Loop, manager: Notifier) -> None:
 
 def summary(engine: Engine) -> str:
     """One line for people: what is being done, or else what is waited for."""
-    journal, sources = engine.journal, engine.metadata.names()
+    journal, sources = engine.journal, engine.metadata.named
     names = sorted(str(journal.record(key).get("name", key)) for key in engine.running)
     waiting = [entry.id for entry in journal.entries().values() if entry.progress == model.REBOOTING]
     if names:
@@ -201,7 +201,7 @@ def _poll(engine: Engine, paces: dict[str, Pace], now: float, jitter: Jitter) ->
 def _post(engine: Engine, board: Board) -> None:
     """Tell readers of the state how the sources answer and what is held."""
     metadata, phases = engine.metadata, engine.refresh.phases
-    faults = {name: metadata.faults.get(name, "") for name in metadata.names()}
+    faults = {name: metadata.faults.get(name, "") for name in metadata.named}
     held = {key: until for key, until in engine.holding.items() if until < float("inf")}  # JSON knows no infinity
     board.post(faults, held, "" if phases.settled else phases.reason or "they run")
     if engine.settings.metrics_file:
@@ -221,7 +221,7 @@ def _bounds(name: str, settings: Settings) -> tuple[float, float]:
 
 def _next(engine: Engine, loop: _Loop) -> float:
     """When a source is due, or something of our own; while there is no source, when to look for one again."""
-    known = [loop.paces[name].due for name in engine.metadata.names() if name in loop.paces]
+    known = [loop.paces[name].due for name in engine.metadata.named if name in loop.paces]
     now, settings = time.time(), engine.settings
     pause_s = settings.min_polling_interval if now < loop.started_at + BOOT_S else settings.polling_interval
     return max(min([*(known or [now + pause_s]), engine.next_due()]), loop.poll_at if loop.opened else loop.open_at)

@@ -57,6 +57,7 @@ class Metadata:
         self._given_collectors = self.settings.collectors
         self.documents: dict[str, tuple[Document, ...]] = {}
         self.faults: dict[str, str] = {}
+        self.named: tuple[str, ...] = ()
         self._shelf = shelf or documents.Disk(places(self.settings))
         self._parsed: dict[str, Parsed] = {}
         self._gone: dict[str, int] = {}
@@ -69,6 +70,7 @@ class Metadata:
         for document in self._shelf.kept():
             self.documents[document.source] = (*self.documents.get(document.source, ()), document)
         self._overlay()
+        self.names()
 
     def collect(self, sources: Collection[str] | None = None) -> Mapping[str, Answer]:
         """Fetch from the configured sources among `sources`; one that an answer configures is asked at once, too."""
@@ -79,14 +81,18 @@ class Metadata:
             answers[name] = self._ask(name)
             if answers[name].changed and self._overlay():
                 waiting = [name for name in self.names() if name not in answers]
-        for gone in self.faults.keys() - set(self.names()):  # nobody asks it any more
+        for gone in self.faults.keys() - set(self.named):  # nobody asks it any more
             del self.faults[gone]
         return answers
 
     def names(self) -> tuple[str, ...]:
-        """The collectors that have somebody to ask, in order; cloud-init's files first: they configure the rest."""
+        """The collectors that have somebody to ask, in order; cloud-init's files first: they configure the rest.
+
+        It looks at the disk. What follows from that look within a cycle takes `named`.
+        """
         named = dict.fromkeys((*(n for n in self._given_collectors if n == "heat_local"), *self.settings.collectors))
-        return tuple(name for name in named if name in COLLECTORS and COLLECTORS[name].configured(self.settings))
+        self.named = tuple(name for name in named if name in COLLECTORS and COLLECTORS[name].configured(self.settings))
+        return self.named
 
     def disown(self, files: Collection[Path]) -> None:
         """Let these settings files not count: they are another machine's."""
@@ -192,7 +198,7 @@ class Metadata:
 
     def deployments(self) -> tuple[Deployment, ...]:
         """What the last good documents list, in the order of the sources, each id once."""
-        documents = [document for name in self.names() for document in self.documents.get(name, ())]
+        documents = [document for name in self.named for document in self.documents.get(name, ())]
         self._parsed = {f"{d.name} {d.digest}": self._parse(d) for d in documents}
         deployments, repeated = unique(d for parsed in self._parsed.values() for d in parsed.deployments)
         for identity in repeated:
@@ -203,7 +209,7 @@ class Metadata:
     def complete(self) -> bool:
         """Whether what is listed is all there is: every source has answered us, none fails now, all was understood."""
         understood = not any(parsed.problems for parsed in self._parsed.values())
-        return understood and not self.faults and self._answered >= set(self.names())
+        return understood and not self.faults and self._answered >= set(self.named)
 
     def _parse(self, document: Document) -> Parsed:
         """The deployments of a document, parsed once for as long as it stays the same."""
