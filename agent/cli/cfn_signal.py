@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     flag("--stack", help="not with Heat, which has no SignalResource")
     flag("--resource", help="as --stack")
     for name in ("--url", "--region", "--role", "--access-key", "--secret-key", "-f", "--credential-file"):
-        flag(name, dest=f"unused {name}", help="taken and not needed here")
+        flag(name, dest=f"unused {name}", metavar="VALUE", help="taken and not needed here")
     flag("--http-proxy", help="proxy for http")
     flag("--https-proxy", help="proxy for https")
     flag("-v", "--verbose", action="store_true", help="tell every step")

@@ -47,7 +47,7 @@ def heat_config(_argv: list[str], environ: Mapping[str, str]) -> int:
         print(f"No config file {config}", file=sys.stderr)
         return 1
     config.chmod(0o600)
-    settings = _settings(environ)
+    settings = settings_of(environ)
     where = places(settings)
     _move_old_state(environ, where)
     lock = state.lock(where.agent_lock, "heat-config")
@@ -63,7 +63,7 @@ def heat_config(_argv: list[str], environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _settings(environ: Mapping[str, str]) -> Settings:
+def settings_of(environ: Mapping[str, str]) -> Settings:
     """The usual settings; a deployed directory of the caller's own keeps all state and logs to itself."""
     settings = Given(Path("/"), environ=dict(environ), files=tuple(read_files(Path("/"), environ))).settings()
     own = environ.get("HEAT_CONFIG_DEPLOYED")
@@ -182,7 +182,7 @@ def heat_config_notify(argv: list[str], environ: Mapping[str, str]) -> int:
         _send(deployment, body)
     except AgentError as exc:
         print(f"heat-config-notify: {exc}; the outcome is kept", file=sys.stderr)
-        _keep(path, deployment, body, str(exc), _settings(environ))
+        _keep(path, deployment, body, str(exc), settings_of(environ))
         return 1
     return 0
 

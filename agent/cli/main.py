@@ -50,6 +50,7 @@ COMMANDS = {
 DOORS = {
     "heat-config": "agent.cli.compat",
     "heat-config-notify": "agent.cli.compat",
+    "heat-config-rebuild-deployed": "agent.cli.rebuild",
     "os-collect-config": "agent.cli.collect",
     "os-apply-config": "agent.cli.apply",
     "os-config-applier": "agent.cli.apply",
