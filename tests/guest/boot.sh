@@ -61,7 +61,9 @@ mkdir -p mnt
 pivot_root . mnt
 umount -l /mnt
 mount --make-rshared / # as systemd expects of a container, so that it can hand credentials to units
-# shellcheck disable=SC2046  # words are wanted
+IFS='
+'
+# shellcheck disable=SC2046  # a word for each line is wanted
 exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin $(cat /.environment 2>/dev/null || true) \
     setpriv --bounding-set -sys_module,-sys_rawio,-sys_time,-syslog,-wake_alarm,-block_suspend,-mac_admin,-net_admin \
     /lib/systemd/systemd systemd.show_status=false

@@ -159,12 +159,13 @@ def boot(
     name: str = "guest",
     prepare: Callable[[Path], object] | None = None,
     environment: Mapping[str, str] | None = None,
+    listen: Callable[[], object] | None = None,
     until: str = "",
 ) -> Iterator[Guest]:
     """A guest that is up, on the root file system at `base`.
 
-    `prepare` is given its root before it boots, `environment` becomes that of its PID 1 (values without spaces), as a
-    virtual machine's firmware would tell: `product_name` for cloud-init.
+    `prepare` is given its root before it boots, `listen` is called in its network before it boots; `environment`
+    becomes that of its PID 1, as a virtual machine's firmware would tell: `product_name` for cloud-init.
     """
     _private_mounts()
     scratch = Path(tempfile.mkdtemp(prefix="guest-"))
@@ -178,6 +179,8 @@ def boot(
             if prepare:
                 prepare(guest.root)
             network.submit(_new_network).result(BOOT_S)
+            if listen:
+                network.submit(listen).result(BOOT_S)
             guest.start(until)
             yield guest
         finally:

@@ -64,7 +64,8 @@ class Endpoint:
 
 
 @contextmanager
-def listening() -> Iterator[Endpoint]:
+def listening(port: int = 0) -> Iterator[Endpoint]:
+    """At this port of loopback, at a free one by default."""
     endpoint = Endpoint()
 
     class Handler(BaseHTTPRequestHandler):
@@ -94,7 +95,7 @@ def listening() -> Iterator[Endpoint]:
         def handle_error(self, *_: object) -> None:
             """Nothing to say: a client that was killed in the middle is what these tests are about."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", port), Handler) as server:
         endpoint.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
