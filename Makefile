@@ -4,7 +4,7 @@ PY := .ci/python
 BUILD := /tmp/os-deploy-agent-build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz image lock clean
+.PHONY: help demo test check bench fuzz image deb lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ fuzz:  ## the old tools and ours side by side on generated input (FUZZ_MINUTES=6
 image:  ## build an image without a network, as root, in $(BUILD); DRY=1 tells what it would do, ELEMENTS=... chooses
 	@$(if $(ELEMENTS),,DIB_ROOT_DIRECTORY=$$($(PY) -m tests.image root)) \
 		$(PY) -m shipping image --build "$(BUILD)" $(if $(DRY),--dry) $(if $(FORMATS),--formats $(FORMATS)) $(ELEMENTS)
+
+deb:  ## build a Debian package with everything in it, in $(BUILD); PYTHON_OF=3.12 for a machine with that Python
+	@$(PY) -m shipping deb --build "$(BUILD)" $(if $(PYTHON_OF),--python $(PYTHON_OF))
 
 lock:  ## write .ci/locks again (LOCK=--upgrade takes the newest of everything)
 	@.ci/lock $(LOCK)

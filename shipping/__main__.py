@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from shipping import image, wheels
+from shipping import deb, image, wheels
 from shipping.image import CannotBuild, Plan
 
 
@@ -39,7 +40,19 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a variable of an element")
     command.add_argument("elements", nargs="*", metavar="ELEMENT", help=f"default: {' '.join(image.DEFAULT)}")
     command.set_defaults(make=_image)
+    command = commands.add_parser("deb", help="a Debian package with everything in it")
+    command.add_argument("--build", type=Path, metavar="DIR", help="copy it there (default: leave it in the cache)")
+    command.add_argument("--python", default=wheels.PYTHON, help="Python of the machine (default: %(default)s)")
+    command.set_defaults(make=_deb)
     return top
+
+
+def _deb(given: argparse.Namespace) -> Path:
+    made = deb.package(python=given.python)
+    if not given.build:
+        return made
+    given.build.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(made, given.build))
 
 
 def _image(given: argparse.Namespace) -> Path | str:

@@ -51,6 +51,7 @@ def test_what_heat_sends_by_cloud_init_becomes_a_deployment(image: Path, source:
 
         assert "COMPLETE" == endpoint.signals[0].judged
         assert "active" == guest.ask("systemctl", "is-active", UNIT)
+        assert "inactive" == guest.run("systemctl", "is-active", "os-deploy-agent.timer").stdout.strip()
         assert (guest.root / COPY).read_bytes() == (guest.root / OWN).read_bytes()
         note = json.loads((guest.root / STATE / "instance.json").read_text())
         assert FIRST == note["cloud"]
