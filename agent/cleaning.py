@@ -12,13 +12,14 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
-from agent import hooks, log, model, runner, state
-from agent.errors import Interrupted
+from agent import handover, hooks, log, model, runner, state
+from agent.errors import AgentError, Interrupted
 from agent.journal import Journal
 from agent.live import LiveLog
-from agent.model import Deployment, Entry
+from agent.model import Deployment, Entry, JsonMap
 from agent.runner import Running
 from agent.settings import Settings
 from agent.state import Lock
@@ -120,18 +121,42 @@ def start(
     return Running(KEY, pid, os.pidfd_open(pid))
 
 
+def in_unit() -> NoReturn:
+    """The same as systemd runs it; stdin is the lock."""
+    taken = handover.take()
+    signal.signal(signal.SIGTERM, runner.interrupt)
+    listed = tuple(handover.from_json(given) for given in taken.work["listed"])
+    try:
+        status = _clean(tuple(taken.work["groups"]), listed, taken.settings, Lock(Path(), taken.stdin))
+    except Interrupted:
+        status = 75
+    os._exit(status)
+
+
+def _clean(groups: tuple[str, ...], listed: tuple[Deployment, ...], settings: Settings, lock: Lock) -> int:
+    live = LiveLog(settings.path(settings.log_dir) / f"{KEY}.log", settings.output_limit)
+    signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGTERM))
+    signal.alarm(LONGEST_S)
+    lock.note({"pid": os.getpid(), "who": "cleaning up"})
+    problems = [f"{group}: {line}" for group in groups for line in hooks.sync(group, listed, settings, os.environ)]
+    live.write("".join(f"{problem}\n" for problem in problems).encode("utf-8", "replace"))
+    live.end()
+    return 1 if problems else 0
+
+
 def _main(groups: tuple[str, ...], listed: tuple[Deployment, ...], settings: Settings, lock: Lock) -> NoReturn:
     status = 70
     try:
-        runner.detach(lock.fileno())
-        live = LiveLog(settings.path(settings.log_dir) / f"{KEY}.log", settings.output_limit)
-        signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGTERM))
-        signal.alarm(LONGEST_S)
-        lock.note({"pid": os.getpid(), "who": "cleaning up"})
-        problems = [f"{group}: {line}" for group in groups for line in hooks.sync(group, listed, settings, os.environ)]
-        live.write("".join(f"{problem}\n" for problem in problems).encode("utf-8", "replace"))
-        live.end()
-        status = 1 if problems else 0
+        if settings.runner == handover.UNIT:
+            runner.detach(2, lock.fileno())
+            work: JsonMap = {"groups": list(groups), "listed": [handover.as_json(deployment) for deployment in listed]}
+            status = handover.run("agent.cleaning", "cleaning", work, settings, (lock.fileno(), 0), LONGEST_S + 60.0)
+        else:
+            runner.detach(lock.fileno())
+            status = _clean(groups, listed, settings, lock)
+    except AgentError as exc:
+        log.error("containers are left over", reason=str(exc))
+        status = 1
     except Interrupted:
         with suppress(OSError):  # the log is full
             os.write(2, f"not done within {LONGEST_S} s, or told to end\n".encode())

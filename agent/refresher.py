@@ -6,6 +6,7 @@ the scripts of `configure.d`, and on success says so on disk. It never decides w
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -17,11 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from agent import cache, layout, log, phases, process, runner, state
+from agent import cache, handover, layout, log, phases, process, runner, state
 from agent.cache import Cache, Item
 from agent.errors import AgentError, ApplyError, Busy
 from agent.live import LiveLog
-from agent.model import Document
+from agent.model import Document, JsonMap
 from agent.phases import Refreshed, Surroundings
 from agent.settings import Settings
 
@@ -29,6 +30,7 @@ OPEN, FAILED, BUSY = "open", "failed", "busy"
 """What we say to the agent: we stand at 55 and wait; or why we end without success, in one line."""
 
 REASON_LIMIT = 2000
+HOOKS_S = 30 * 86400.0  # for what runs at 55, where each hook has limits of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,12 @@ def main(job: Job, listens: int, says: int) -> NoReturn:
     """Run the phases and end; only the agent's fork of itself comes here."""
     status = 70
     try:
-        runner.detach(listens, says)
-        _log_to(job.log, job.settings.output_limit, (listens, says))
-        try:
-            said = refresh(job, listens, says)
-        except Busy as exc:
-            said = f"{BUSY} {exc}"
-        except AgentError as exc:
-            said = f"{FAILED} {exc}"
-        if said:
-            os.write(says, f"{' '.join(said.split())[:REASON_LIMIT]}\n".encode("utf-8", "replace"))
+        if job.settings.runner == handover.UNIT:
+            runner.detach(2, listens, says)
+            _hand_over(job, listens, says)
+        else:
+            runner.detach(listens, says)
+            _run(job, listens, says)
         status = 0
     except process.Interrupted:  # we were told to end, or the agent is gone: the next one runs them again
         status = 75
@@ -67,6 +65,50 @@ def main(job: Job, listens: int, says: int) -> NoReturn:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
+
+
+def _hand_over(job: Job, listens: int, says: int) -> None:
+    """Have them run in a unit, where they may change what the agent's sandbox keeps from it; stay until they end."""
+    work: JsonMap = {
+        "documents": [dataclasses.asdict(document) for document in job.documents],
+        "digest": job.digest,
+        "record": str(job.record),
+        "log": str(job.log),
+    }
+    limit_s = 2 * job.settings.phases_timeout + HOOKS_S  # the steps have their own bounds; hooks run in between
+    try:
+        handover.run("agent.refresher", "phases", work, job.settings, (listens, says), limit_s)
+    except AgentError as exc:
+        _report(f"{FAILED} {exc}", says)
+
+
+def in_unit() -> NoReturn:
+    """The phases as systemd runs them; stdin and stdout are the pipes to the agent."""
+    taken = handover.take()
+    signal.signal(signal.SIGTERM, runner.interrupt)
+    documents = tuple(Document(**given) for given in taken.work["documents"])
+    record, log_to = Path(taken.work["record"]), Path(taken.work["log"])
+    try:
+        _run(Job(taken.settings, documents, taken.work["digest"], record, log_to), taken.stdin, taken.stdout)
+    except process.Interrupted:
+        os._exit(75)
+    os._exit(0)  # nobody waits for what a step has left in this process
+
+
+def _run(job: Job, listens: int, says: int) -> None:
+    _log_to(job.log, job.settings.output_limit, (listens, says))
+    try:
+        said = refresh(job, listens, says)
+    except Busy as exc:
+        said = f"{BUSY} {exc}"
+    except AgentError as exc:
+        said = f"{FAILED} {exc}"
+    _report(said, says)
+
+
+def _report(said: str, says: int) -> None:
+    if said:
+        os.write(says, f"{' '.join(said.split())[:REASON_LIMIT]}\n".encode("utf-8", "replace"))
 
 
 def refresh(job: Job, listens: int, says: int) -> str:

@@ -90,10 +90,8 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
     if lock is None:
         return None
     try:
-        told = _told(deployment, journal)
-        if settings.runner == handover.UNIT:
-            handover.prepare(deployment, settings, told, lock)
         journal.begin(deployment)
+        told = _told(deployment, journal)
         tree.prctl()  # loaded once here instead of in each child
         hear, tell = os.pipe()
         try:
@@ -295,7 +293,7 @@ def _main(
     try:
         if settings.runner == handover.UNIT and not refusal:
             detach(2, lock.fileno(), tell)
-            _hand_over(deployment, journal, settings, lock, tell)
+            _hand_over(deployment, journal, settings, lock, tell, told)
         else:
             detach(lock.fileno(), tell)
             live = _live(deployment, settings, units.journal_fields(deployment))
@@ -324,14 +322,16 @@ def detach(*kept: int) -> None:
     # not SIGPIPE: an agent that is gone hears no complaint, and the outcome must outlive that
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
 
 
-def _hand_over(deployment: Deployment, journal: Journal, settings: Settings, lock: Lock, tell: int) -> None:
+def _hand_over(
+    deployment: Deployment, journal: Journal, settings: Settings, lock: Lock, tell: int, told: Mapping[str, str]
+) -> None:
     """Let systemd start the runner. Where it certainly did not, that is the outcome."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever cancels means the runner, and finds it in a moment
     try:
-        reason = handover.start(deployment, settings, lock, tell)
+        reason = handover.start(deployment, told, settings, lock.fileno(), tell)
     except Unavailable as exc:
         log.error("nobody says whether the unit was started, the lock will tell", reason=str(exc))
         return
@@ -342,19 +342,21 @@ def _hand_over(deployment: Deployment, journal: Journal, settings: Settings, loc
 
 
 def in_unit() -> NoReturn:
-    """The runner as systemd starts it; stdin is the lock, stdout the agent's ear, stderr the journal."""
+    """The runner as systemd starts it; stdin is the lock, stdout the agent's ear."""
     taken = handover.take()
-    deployment, settings = taken.deployment, taken.settings
-    signal.signal(signal.SIGTERM, _interrupt)
+    settings, deployment = taken.settings, handover.from_json(taken.work["deployment"])
+    signal.signal(signal.SIGTERM, interrupt)
+    journal = Journal(Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir)))
     live = _live(deployment, settings, {}, keep_stderr=True)  # the unit itself has the journal's fields
-    taken.lock.note({"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()})
+    Lock(journal.lock_path(deployment.key), taken.stdin).note(
+        {"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()}
+    )
     notify.notifier(os.environ).ready("the hook is running")
     for limit in units.unenforced(units.wanted_limits(deployment), Path("/proc/self/cgroup").read_text("utf-8")):
         live.write(f"limit {limit} is not kept: this machine does not own its controller\n".encode())
         log.warning("limit not kept, this machine does not own its controller", deployment=deployment.id, limit=limit)
-    journal = Journal(Places(settings.path(settings.state_dir), settings.path(settings.deployed_dir)))
     began = time.monotonic()
-    status = _conduct(deployment, journal, settings, taken.tell, live, taken.told)
+    status = _conduct(deployment, journal, settings, taken.stdout, live, taken.work["told"])
     log.info("hook ended", deployment=deployment.id, status=status, seconds=round(time.monotonic() - began, 1))
     os._exit(0)  # nobody waits for what a hook has left in this process
 
@@ -385,7 +387,7 @@ def _conduct(
     return outcome.status
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     raise process.Interrupted
 

@@ -177,15 +177,6 @@ class Lock:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, dump(content), 0)
 
-    def fill(self, content: Mapping[str, Json]) -> None:
-        """Leave something for the next one who reads it under this lock; raises StateError where it cannot be kept."""
-        try:
-            os.ftruncate(self._fd, 0)
-            os.lseek(self._fd, 0, os.SEEK_SET)
-            _write_all(self._fd, dump(content))
-        except OSError as exc:
-            raise failure("writing", self.path, exc) from exc
-
     def release(self) -> None:
         os.close(self._fd)
 

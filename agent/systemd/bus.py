@@ -25,10 +25,6 @@ CALL_S = 25.0  # an answer of systemd's; a job takes as long as its unit
 DONE = "done"  # other results of a job: canceled, timeout, failed, dependency, skipped
 
 
-class NotConnected(Unavailable):
-    """There is no bus just now; nothing was asked."""
-
-
 @dataclass(frozen=True, slots=True)
 class UnitState:
     """systemd's words: active, inactive, failed …; enabled, disabled, static … or empty when there is no file."""
@@ -144,7 +140,7 @@ class Manager:
 def connected(libraries: Sequence[str] = LIBRARIES) -> Iterator[Manager]:
     """The systemd of this machine, for as long as the `with` lasts.
 
-    Raises NotConnected where there is no bus, SettingsError where there is no library for it.
+    Raises Unavailable (nothing sent) where there is no bus, SettingsError where there is no library for it.
     """
     library = _library(libraries)
     loop = asyncio.new_event_loop()
@@ -155,7 +151,7 @@ def connected(libraries: Sequence[str] = LIBRARIES) -> Iterator[Manager]:
             manager = Manager(library, bus, loop.run_until_complete)
             manager.listen()
         except Unavailable as exc:
-            raise NotConnected(str(exc)) from exc
+            raise Unavailable(str(exc), sent=False) from exc
         yield manager
     finally:
         if bus is not None:

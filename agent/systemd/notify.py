@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -63,6 +62,8 @@ class Notifier:
     def _send(self, text: str) -> None:
         if not self.address:
             return
+        import socket  # noqa: PLC0415 - loaded where there is somebody to talk to
+
         name = "\0" + self.address[1:] if self.address.startswith("@") else self.address
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
             channel.settimeout(1.0)  # a manager that is busy for longer misses a line, and no more
@@ -74,6 +75,8 @@ def journal_stream(identifier: str) -> int:
 
     For a unit whose streams are descriptors: systemd gives it no other (sd_journal_stream_fd(3) writes these words).
     """
+    import socket  # noqa: PLC0415 - as above
+
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         channel.settimeout(JOURNAL_S)

@@ -1,4 +1,4 @@
-"""The unit that a deployment is run in: its name, its properties, and who is in it. Pure, but for the last question."""
+"""The units that our programs are run in: names, properties, who is in one. Pure, but for the last question."""
 
 from __future__ import annotations
 
@@ -23,25 +23,41 @@ def name(key: str, began_ns: int) -> str:
     return f"{PREFIX}{key}-{began_ns:x}.service"
 
 
-def properties(
-    deployment: Deployment, argv: Sequence[str], *, lock: int, tell: int, grace_s: float
-) -> tuple[Property, ...]:
-    """What systemd is to know of the unit; `lock` and `tell` are descriptors, by their place in the message.
+def properties(deployment: Deployment, argv: Sequence[str], *, grace_s: float) -> tuple[Property, ...]:
+    """What systemd is to know of the unit of a deployment.
 
     systemd.service(5), systemd.exec(5), systemd.resource-control(5).
     """
     return (
         ("Description", "s", f"deployment {deployment.name} ({deployment.id})"),
         ("Type", "s", "notify"),  # so that the job is done when the runner says that it lives
+        ("LogExtraFields", "aay", [f"{name}={value}".encode() for name, value in journal_fields(deployment).items()]),
+        *_program(argv, grace_s),
+        *_limits(deployment),
+    )
+
+
+def job_properties(what: str, argv: Sequence[str], *, timeout_s: float, grace_s: float) -> tuple[Property, ...]:
+    """The same for a program that is waited for."""
+    return (
+        ("Description", "s", f"os-deploy-agent: {what}"),
+        ("Type", "s", "oneshot"),  # so that the job is done when the program has ended
+        ("TimeoutStartUSec", "t", int(timeout_s * 1e6)),
+        *_program(argv, grace_s),
+    )
+
+
+def _program(argv: Sequence[str], grace_s: float) -> tuple[Property, ...]:
+    """What all programs of ours have in common; their streams are the first three descriptors of the message."""
+    return (
         ("ExecStart", "a(sasb)", [[argv[0], list(argv), False]]),
         ("CollectMode", "s", "inactive-or-failed"),
-        ("KillMode", "s", "process"),  # a hook that ended in time may leave a service behind
+        ("KillMode", "s", "process"),  # what is run may leave a service behind
         ("TimeoutStopUSec", "t", int((grace_s + STOP_EXTRA_S) * 1e6)),
         ("OOMPolicy", "s", "continue"),  # a hook without memory fails; its runner lives on to say so
-        ("StandardInputFileDescriptor", "h", lock),
-        ("StandardOutputFileDescriptor", "h", tell),
-        ("LogExtraFields", "aay", [f"{name}={value}".encode() for name, value in journal_fields(deployment).items()]),
-        *_limits(deployment),
+        ("StandardInputFileDescriptor", "h", 0),
+        ("StandardOutputFileDescriptor", "h", 1),
+        ("StandardErrorFileDescriptor", "h", 2),
     )
 
 

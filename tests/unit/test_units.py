@@ -14,7 +14,7 @@ BOTH = "9:name=systemd:/x.service\n5:memory:/x.service\n3:pids:/x.service\n2:cpu
 
 def described(**options: Json) -> dict[str, object]:
     deployment = parse.deployment(values.raw("d1", values.heat_input("deploy_stack_id", "s/1"), options=options))
-    properties = units.properties(deployment, ["/usr/bin/python3", "-c", "x"], lock=0, tell=1, grace_s=10)
+    properties = units.properties(deployment, ["/usr/bin/python3", "-c", "x"], grace_s=10)
     return {name: value for name, _, value in properties}
 
 
@@ -35,12 +35,6 @@ def test_limits_are_those_that_the_deployment_asks_for() -> None:
     limited = described(memory="1G", tasks=10, cpu="150%")
 
     assert (1 << 30, 10, 1_500_000) == tuple(limited[n] for n in ("MemoryMax", "TasksMax", "CPUQuotaPerSecUSec"))
-
-
-def test_the_descriptors_are_named_by_their_place_in_the_message() -> None:
-    described_ = described()
-
-    assert (0, 1) == (described_["StandardInputFileDescriptor"], described_["StandardOutputFileDescriptor"])
 
 
 def test_a_unit_is_named_after_the_deployment_and_the_time() -> None:
