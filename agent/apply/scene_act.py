@@ -101,13 +101,13 @@ def changes(scene: Scene) -> Changes:
 def acting(due: Changes) -> Iterator[None]:
     """Make the changes; whatever fails, here or in the body, puts everything back."""
     install.sweep(due.near)
-    with ExitStack() as undo:  # emptied at the end: it runs only when something fails
+    with ExitStack() as held, ExitStack() as undo:  # undo is emptied at the end: it runs only when something fails
         aside = [_move_away(path, undo) for path in due.away]
         for path, node in due.rights:
-            _set_rights(path, node, undo)
+            _set_rights(path, node, undo, held)
         for path, node in due.directories:
             _make_directory(path, undo)
-            _set_rights(path, node, undo)
+            _set_rights(path, node, undo, held)
         with install.installing(due.placements), ExitStack() as undo_times:
             for path, mtime_ns in due.times:
                 _set_time(path, mtime_ns, undo_times)
@@ -159,11 +159,11 @@ def _make_directory(path: Path, undo: ExitStack) -> None:
         install.sync(path.parent)
 
 
-def _set_rights(path: Path, node: Node, undo: ExitStack) -> None:
+def _set_rights(path: Path, node: Node, undo: ExitStack, held: ExitStack) -> None:
     """Owner and mode of the very thing that is at the path, never through a link, and never wider on the way."""
     with _telling("setting owner and mode of", path):
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        undo.callback(os.close, fd)
+        held.callback(os.close, fd)  # undoing needs it, too
         found = os.fstat(fd)
         if stat.S_ISLNK(found.st_mode):
             raise ApplyError(f"setting owner and mode of {path}: a link has come there; look who makes it")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from agent.errors import MetadataError
+from agent.errors import ApplyError, MetadataError
 from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome
@@ -30,17 +30,15 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     refusal = _refusal(deployment, place)
     if refusal:
         return Outcome(1, "", f"hiera for '{deployment.name}' was not run: {refusal}\n")
-    for path, content in files.items():
-        try:
-            writing.make_directories(path.parent)
-            writing.write_file(path, content, 0o600, durable=True)
-        except OSError as exc:
-            return writing.not_written(deployment, path, exc)
+    try:
+        writing.place(files, 0o600)
+    except (OSError, ApplyError) as exc:
+        return writing.not_placed(deployment, exc)
     return Outcome(0)
 
 
 def _files(config: dict[str, Json], data_directory: Path, config_file: Path) -> dict[Path, bytes]:
-    """Every file that the config asks for, all or none; the order comes last, when its data is there."""
+    """Every file that the config asks for, all or none."""
     data, hierarchy = config.get("datafiles"), config.get("hierarchy")
     if not isinstance(data, (dict, type(None))):
         raise MetadataError("its datafiles is no map of names to data")

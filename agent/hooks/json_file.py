@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from agent.errors import MetadataError
+from agent.errors import ApplyError, MetadataError
 from agent.hooks import reading, writing
 from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace
@@ -22,14 +22,11 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
         contents = _contents(reading.config_map(deployment))
     except MetadataError as exc:
         return reading.data_fault(deployment, exc)
-    for name, content in contents.items():
-        path = place.root / os.path.normpath(name).lstrip("/")
-        try:
-            with acting_as(place.user):
-                writing.make_directories(path.parent)
-                writing.replace_file(path, content)
-        except OSError as exc:
-            return writing.not_written(deployment, path, exc)
+    try:
+        with acting_as(place.user):
+            writing.place({place.root / os.path.normpath(name).lstrip("/"): data for name, data in contents.items()})
+    except (OSError, ApplyError) as exc:
+        return writing.not_placed(deployment, exc)
     return Outcome(0)
 
 

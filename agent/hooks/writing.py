@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from agent.apply.install import install
+from agent.apply.place import Placement, check
+from agent.errors import ApplyError
 from agent.model import Deployment, Json, Outcome
 
 
@@ -47,22 +49,31 @@ def _sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """A file of exactly `data`: a new one is 0600, one that is there keeps its mode and owner. Raises OSError."""
-    try:
-        path = path.resolve(strict=True)  # a link stays a link
-        known = path.stat()
-    except FileNotFoundError:
-        return write_file(path, data, 0o600, durable=True)
-    if stat.S_ISDIR(known.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    return write_file(path, data, stat.S_IMODE(known.st_mode), (known.st_uid, known.st_gid), durable=True)
+def place(files: Mapping[Path, bytes], mode: int | None = None) -> None:
+    """All of these files or none, by the placer; last directories that are new get 0700. Raises OSError, ApplyError.
+
+    Without a mode a new file gets 0600, and one that is there keeps its mode and owner. A link stays a link: what it
+    leads to is the file.
+    """
+    found = {Path(os.path.realpath(path)): content for path, content in files.items()}
+    modes = {path: mode if mode is not None or path.exists() else 0o600 for path in found}
+    wanted = [Placement(path, content, mode=modes[path]) for path, content in found.items()]
+    check(wanted)
+    for path in found:
+        make_directories(path.parent)
+    install(wanted)
 
 
 def make_directories(path: Path) -> None:
     """A directory, 0700 when it is new; missing parents are made as usual. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
+
+
+def not_placed(deployment: Deployment, exc: OSError | ApplyError) -> Outcome:
+    """The outcome when the files that the config asks for cannot be placed."""
+    reason = f"{exc.filename}: {exc.strerror}" if isinstance(exc, OSError) else str(exc)
+    return Outcome(1, "", f"{deployment.group} for '{deployment.name}' could not write its files: {reason}\n")
 
 
 def not_written(deployment: Deployment, path: Path, exc: OSError) -> Outcome:

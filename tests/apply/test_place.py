@@ -83,6 +83,8 @@ def test_same_holds_exactly_when_applying_changes_nothing(
         assert untouched
         assert said == did
         assert all(c.word == place.UNCHANGED for c in said) == (before == snapshot(root))
+        unchanged = [str(c.path) for c in said if c.word == place.UNCHANGED and os.path.lexists(c.path)]
+        assert [times[path] for path in unchanged] == [os.lstat(path).st_ctime_ns for path in unchanged]
         assert all(c.word == place.UNCHANGED for c in place.check(placements))
         assert told == [c.word != place.UNCHANGED for c in said]
 
@@ -111,6 +113,42 @@ def test_a_failure_half_way_leaves_everything_as_it_was(
         except ApplyError:
             assert before == snapshot(root)
         assert [] == list(root.rglob(".agent-*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to somebody else")
+@given(MODES, st.sampled_from([None, 0, 4711]), st.booleans())
+def test_a_file_is_never_wider_than_its_final_mode(mode: int | None, owner: int | None, there: bool) -> None:
+    """Looked at before and after each call that the new file goes through."""
+    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as kernel:
+        path = Path(scratch, "f")
+        if there:
+            path.write_bytes(b"old")
+            path.chmod(0o604)
+        old = path.lstat().st_ino if there else 0
+        final = mode if mode is not None else 0o604 if there else 0o644
+        seen: list[tuple[int, int]] = []
+
+        def watching(call: str) -> None:
+            real = getattr(os, call)
+
+            def watched(*arguments: object, **options: object) -> object:
+                done = real(*arguments, **options)
+                for name in os.listdir(scratch):
+                    at = os.lstat(f"{scratch}/{name}")
+                    if name.startswith(".agent-") and at.st_ino != old:
+                        seen.append((stat.S_IMODE(at.st_mode), at.st_uid))
+                return done
+
+            kernel.setattr(os, call, watched)
+
+        for call in ("open", "write", "fchown", "fchmod", "fsync"):
+            watching(call)
+
+        install.install([Placement(path, b"new", mode=mode, uid=owner)])
+
+        assert (final, owner or 0) == seen[-1]
+        assert [] == [at for at, _ in seen if at & ~final]
+        assert [] == [at for at, uid in seen if uid != (owner or 0) and at & ~0o600], "not yet that of its owner"
 
 
 def test_a_new_file_and_its_directories_are_made(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ import pytest
 
 from agent.apply import files, files_document
 from agent.apply.files import Plan
+from agent.errors import ApplyError
 from agent.model import JsonMap
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, need, require
 from tests.process.guest import SHIM
 from tests.process.points import Point, thinned
 
@@ -232,3 +233,23 @@ def test_no_file_takes_its_place_before_all_are_on_the_disk(step: Step) -> None:
         directory = points[at].subject.rpartition("/")[0]
         after = [point.call for point in points[at:] if point.subject == directory]
         assert "fsync" in after or not directory, points[at]  # the root itself has no name here
+
+
+def test_a_disk_that_is_really_full_leaves_every_file_as_it_was(tmp_path: Path) -> None:
+    need("mount", "umount")
+    guest = Placed(tmp_path)
+    guest.root.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(guest.root)], capture_output=True)
+    require(mounted.returncode == 0, "needs the right to mount a tmpfs (root, CAP_SYS_ADMIN)")
+    try:
+        before = guest.settle()
+        large: JsonMap = {**FIRST, "/etc/large": {"content": "x" * (512 << 10)}}
+
+        with pytest.raises(ApplyError, match="No space left on device"):
+            guest.apply(large)
+
+        assert (before, []) == (guest.seen(), guest.rubble())
+        guest.apply(FIRST)
+        assert "one\n" == (guest.root / "etc/changed").read_text()
+    finally:
+        subprocess.run(["umount", str(guest.root)], check=True)
