@@ -16,6 +16,8 @@ from agent.errors import MetadataError
 from agent.jsontext import number
 from agent.state import Places
 
+PHASES_RUN = "they run"
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from agent import log, masking, model
+from agent import bulletin, log, masking, model
 from agent.bulletin import Board
 from agent.engine import Engine
 from agent.errors import Refused, StateError, Unidentified
@@ -203,7 +203,7 @@ def _post(engine: Engine, board: Board) -> None:
     metadata, phases = engine.metadata, engine.refresh.phases
     faults = {name: metadata.faults.get(name, "") for name in metadata.named}
     held = {key: until for key, until in engine.holding.items() if until < float("inf")}  # JSON knows no infinity
-    board.post(faults, held, "" if phases.settled else phases.reason or "they run")
+    board.post(faults, held, "" if phases.settled else phases.reason or bulletin.PHASES_RUN)
     if engine.settings.metrics_file:
         from agent.view import metrics_file  # noqa: PLC0415 - off unless somebody wants it
 

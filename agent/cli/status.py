@@ -78,7 +78,7 @@ def text(seen: Status, now: float, ink: Ink) -> Iterator[str]:
     yield ""
     yield f"agent   {_agent(seen, now)}"
     if seen.fault:
-        yield from page.wrapped(f"{seen.fault}; {seen.next_step}", " " * 10, f"{'':8}> ")
+        yield from page.wrapped(masking.text(f"{seen.fault}; {seen.next_step}"), " " * 10, f"{'':8}> ")
     width = max((len(source.name) for source in seen.sources), default=0)
     for source in seen.sources:
         yield from _source(source, width, seen, now, ink)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent import model
+from agent.bulletin import PHASES_RUN
 from agent.model import JsonMap
 from agent.view.guest import Guest, Known
 from agent.view.page import ago, plain, span
@@ -22,7 +23,7 @@ STATES = (
     *("refused", "done", "failed", "withdrawn"),
 )
 PENDING = frozenset(STATES[:6])
-_UNDELIVERED = frozenset({"interrupted", "unsignalled", "refused"})
+_TROUBLED = frozenset({"held", "interrupted", "unsignalled", "refused"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Status:
         if any(line.failed for line in self.lines):
             return FAILED
         faulty = self.fault or any(source.fault for source in self.sources)
-        return DEGRADED if faulty or any(line.state in _UNDELIVERED for line in self.lines) else FINE
+        return DEGRADED if faulty or any(line.state in _TROUBLED for line in self.lines) else FINE
 
 
 def judge(guest: Guest, now: float) -> Status:
@@ -87,6 +88,9 @@ def judge(guest: Guest, now: float) -> Status:
     elif not guest.agent and waiting:
         fault = f"no agent runs, and {_count(waiting, 'deployment')} wait{'s' if waiting == 1 else ''} for one"
         next_step = "start it: agent run, or agent --once"
+    elif waiting and guest.bulletin.phases not in ("", PHASES_RUN):
+        fault = f"the phases of this guest fail: {guest.bulletin.phases}"
+        next_step = "mend that; they are run again by themselves"
     return Status(guest, tuple(_sources(guest)), lines, fault, next_step)
 
 
@@ -135,9 +139,7 @@ def _waiting(known: Known, guest: Guest, now: float) -> Line:
     if not known.listed:
         return Line(known, "withdrawn", since, "no source lists it")
     if guest.bulletin.phases:
-        return Line(
-            known, "waiting", since, f"for the phases of this guest: {guest.bulletin.phases}", _agentless(guest)
-        )
+        return Line(known, "waiting", since, "for the phases of this guest", _agentless(guest))
     if known.held_until > now:
         step = f"install a hook for group {known.deployment.group} within {span(known.held_until - now)}, or it fails"
         return Line(known, "held", since, "", step)

@@ -310,7 +310,8 @@ def test_what_waits_for_the_phases_of_the_guest_says_so(guest: Guest, endpoint: 
     endpoint.serve(endpoint.script("web", FINE))
     guest.start("run", **QUICK)
     until(lambda: guest.log().events("phases failed"), "the phases to fail")
-    until(lambda: "10-broken" in deployments(ask)["web"]["detail"], "the bulletin")
+    until(lambda: "10-broken" in ask("status").stdout, "the bulletin")
 
-    assert "waiting" == states(ask)["web"]
-    assert "for the phases of this guest" in deployments(ask)["web"]["detail"]
+    assert (2, "waiting") == (ask("status").status, states(ask)["web"])
+    assert "for the phases of this guest" == deployments(ask)["web"]["detail"]
+    assert "they are run again by themselves" in " ".join(ask("status").stdout.split())
