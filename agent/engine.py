@@ -101,7 +101,9 @@ class Engine:
 
     def refreshed(self) -> None:
         """The process that runs the phases has something to say, or has ended."""
-        self.refresh.hear()
+        if self.refresh.hear() and self.metadata.reload_changed():  # a template of this guest has made them
+            self.cycle()
+            return
         self.refresh.look(self.settings, self.metadata.standing(), self._listed)
         self._dispatch(fresh=())
 

@@ -111,6 +111,19 @@ class Metadata:
         self.given = given
         self._overlay()
         self._connections.clear()  # their limits may be others now
+        self._parsed.clear()  # by another deployment_key
+
+    def reload_changed(self) -> bool:
+        """Read the settings files again if they say something else than before; whether they did."""
+        try:
+            if self.given.reread() == self.given:
+                return False
+        except SettingsError as exc:
+            log.error("settings not taken over", reason=str(exc))
+            return False
+        self.reload()
+        log.info("settings read again")
+        return True
 
     def connection(self, section: str) -> Connection:
         """The connection by the certificates of a source; sources that have the same ones share it."""

@@ -112,25 +112,29 @@ class Refresh:
         with suppress(BrokenPipeError):  # it ended meanwhile, which `hear` will notice
             os.write(self._running.tells, b"\n")
 
-    def hear(self) -> None:
-        """Take what the process said or, at its end, what came of it. Raises StateError when that cannot be kept."""
+    def hear(self) -> bool:
+        """Take what the process said or, at its end, what came of it: True when the phases have succeeded just now.
+
+        Raises StateError when that cannot be kept.
+        """
         from agent.refresher import OPEN  # noqa: PLC0415 - it runs, so it is loaded
 
         running = self._running
         if running is None:
-            return
+            return False
         ended = os.waitpid(running.pid, os.WNOHANG)[0] != 0
         running = replace(running, said=running.said + _read(running.hears))
         if ended:
             self._running = None
             running.close()
             self._ended(running)
-            return
+            return self.phases.succeeded == running.wanted.digest
         if not running.waiting and running.said == f"{OPEN}\n":
             running = replace(running, waiting=True, said="")
             self.phases = replace(self.phases, admitted=running.wanted.keys)
             log.debug("phases let deployments begin", pid=running.pid)
         self._running = running
+        return False
 
     def leave(self) -> None:
         """Stop watching: the run ends at 55, or goes on when it is behind that."""

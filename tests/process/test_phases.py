@@ -137,6 +137,16 @@ def test_data_of_a_deployment_is_there_for_the_templates(guest: Guest, endpoint:
     assert ["COMPLETE"] == [sent.judged for sent in endpoint.signals]
 
 
+def test_settings_that_a_template_makes_hold_at_once(guest: Guest, endpoint: Endpoint) -> None:
+    template(guest, "etc/os-collect-config.conf", "[DEFAULT]\ndeployment_key = {{key}}\n")
+    endpoint.serve(hook(endpoint, "a"), others=[hook(endpoint, "b")], key="others")
+
+    done = guest.once()
+
+    assert (0, ["hook-a", "hook-b"]) == (done.status, guest.seen())
+    assert 1 == len(done.events("phases succeeded"))
+
+
 # ------------------------------------------------------------------------------------------------ failures
 
 
