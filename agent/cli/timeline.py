@@ -11,8 +11,6 @@ from agent.cli.main import given
 from agent.errors import StateError, UsageError
 from agent.view import guest, page, timeline
 
-STAT = "/proc/stat"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--svg", metavar="FILE", type=Path, help="draw it there instead")
@@ -20,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = given(arguments).settings()
-    found = timeline.chapters(guest.read(settings, everything=True), booted_at(settings.path(STAT)), time.time())
+    found = timeline.chapters(guest.read(settings, everything=True), time.time())
     if not found:
         raise UsageError("nothing was deployed here yet; see agent status")
     if arguments.svg:
@@ -32,17 +30,6 @@ def run(arguments: argparse.Namespace) -> int:
     for line in timeline.text(found, page.WIDTH, signs):
         print(line.rstrip())
     return 0
-
-
-def booted_at(stat: Path) -> float:
-    """When this machine was booted, 0 where that is not to be known. See proc(5), btime."""
-    for path in (stat, Path(STAT)):
-        try:
-            lines = path.read_text("ascii", "replace").splitlines()
-        except OSError:  # below another root there is none
-            continue
-        return next((float(line.split()[1]) for line in lines if line.startswith("btime ")), 0.0)
-    return 0.0
 
 
 def _write(path: Path, text: str) -> None:

@@ -19,6 +19,8 @@ from agent.model import Deployment, Document, Entry, JsonMap
 from agent.settings import Settings
 from agent.state import Places
 
+STAT = "/proc/stat"
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -59,6 +61,7 @@ class Guest:
     bulletin: Bulletin
     agent: str
     pid: int
+    booted_at: float
     documents: tuple[Document, ...]
     deployments: tuple[Known, ...]
 
@@ -85,9 +88,19 @@ def read(settings: Settings, *, everything: bool = False) -> Guest:
         bulletin=posted,
         agent=str(holder.get("who", "")),
         pid=int(jsontext.number(holder.get("pid"))),
+        booted_at=booted_at(settings),
         documents=documents,
         deployments=tuple(_known(key, listed.get(key), posted, places, settings) for key in keys),
     )
+
+
+def booted_at(settings: Settings) -> float:
+    """When this machine was booted, 0 where that is not to be known. See proc(5), btime."""
+    for path in (settings.path(STAT), Path(STAT)):
+        with suppress(OSError):  # below another root there is none
+            lines = path.read_text("ascii", "replace").splitlines()
+            return next((float(line.split()[1]) for line in lines if line.startswith("btime ")), 0.0)
+    return 0.0
 
 
 def _may_read(places: Places) -> None:

@@ -61,8 +61,9 @@ class Status:
 
     @property
     def pending(self) -> bool:
-        """Whether something is still to happen by itself, the first look at the metadata included."""
-        return not self.guest.bulletin.sources or any(line.state in PENDING for line in self.lines)
+        """Whether something is still to happen by itself, an agent's first look since the boot included."""
+        looked = self.guest.bulletin.started_at >= self.guest.booted_at and self.guest.bulletin.pid
+        return not looked or any(line.state in PENDING for line in self.lines)
 
     @property
     def health(self) -> int:

@@ -78,10 +78,10 @@ class Chapter:
         return tuple(number * step for number in range(int(length / step) + 1))
 
 
-def chapters(guest: Guest, booted_at: float, now: float) -> tuple[Chapter, ...]:
+def chapters(guest: Guest, now: float) -> tuple[Chapter, ...]:
     """The deployments in the order of their coming, with what happened around them; oldest first."""
     posted = guest.bulletin
-    moments = [Moment(booted_at, "boot"), Moment(posted.started_at, posted.command)]
+    moments = [Moment(guest.booted_at, "boot"), Moment(posted.started_at, posted.command)]
     moments += [Moment(source.first_at, f"{name} answers") for name, source in posted.sources.items()]
     bars = [_bar(known, now) for known in guest.deployments if known.came_at]
     found: list[tuple[list[Moment], list[Bar]]] = []

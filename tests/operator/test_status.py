@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +316,50 @@ def test_what_waits_for_the_phases_of_the_guest_says_so(guest: Guest, endpoint: 
     assert (2, "waiting") == (ask("status").status, states(ask)["web"])
     assert "for the phases of this guest" == deployments(ask)["web"]["detail"]
     assert "they are run again by themselves" in " ".join(ask("status").stdout.split())
+
+
+def test_waiting_after_a_boot_is_for_the_agent_of_this_boot(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    endpoint.serve(endpoint.script("web", FINE))
+    guest.once()
+    stat = guest.root / "proc/stat"
+    stat.parent.mkdir()
+
+    stat.write_text(f"btime {int(time.time()) + 60}\n")
+    assert 2 == ask("status", "--wait", "0.1").status, "what is done was done before the boot"
+
+    stat.write_text(f"btime {int(time.time()) - 60}\n")
+    assert 0 == ask("status", "--wait", "0.1").status
+
+
+def test_it_loads_nothing_that_it_does_not_need(guest: Guest, endpoint: Endpoint) -> None:
+    """Its cost is what it imports: 60 ms of CPU are the budget on a small machine."""
+    endpoint.serve(endpoint.script("web", FINE))
+    guest.once()
+    plain = [word for word in guest.argv("status")[1:6] if word != "--collectors"]
+
+    trace = subprocess.run(
+        [sys.executable, "-X", "importtime", *plain],
+        env=guest.environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    loaded = {line.rpartition("|")[2].strip() for line in trace.stderr.splitlines()}
+    assert "agent.view.status" in loaded
+    spared = {
+        "requests",
+        "structlog",
+        "yaml",
+        "subprocess",
+        "socket",
+        "ssl",
+        "selectors",
+        "logging",
+        "hashlib",
+        "shutil",
+    }
+    spared |= {
+        f"agent.{name}" for name in ("engine", "metadata", "transport", "runner", "hooks", "collectors", "process")
+    }
+    assert set() == loaded & spared
