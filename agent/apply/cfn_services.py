@@ -1,11 +1,15 @@
-"""Section services: enabled or not, running or not, restarted when something they name has changed."""
+"""Section services: enabled or not, running or not, restarted when something they name has changed.
+
+systemd is asked by D-Bus, so that what came of a job is known; without a bus, and other inits, by their programs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from agent.apply.cfn_model import Changes, Service, to_be_restarted
-from agent.apply.cfn_programs import Tell, ask, has, must
+from agent.apply.cfn_programs import QUESTION_S, Tell, ask, has, must
+from agent.systemd import jobs
 
 _UNITS = (".service", ".socket", ".timer", ".target", ".path", ".mount", ".slice", ".automount", ".swap")
 
@@ -14,7 +18,7 @@ def settle(services: Iterable[Service], changes: Changes, tell: Tell) -> None:
     """Make the services what they shall be. Raises ApplyError where that fails."""
     for service in services:
         if service.enabled is not None:
-            must(enabling(service.name, on=service.enabled), f"enabling or disabling service {service.name}")
+            _enable(service.name, on=service.enabled)
             tell(f"service {service.name} {'enabled' if service.enabled else 'disabled'}")
         if service.running is not False and to_be_restarted(service, changes):
             _do("restart", service.name)
@@ -59,8 +63,15 @@ def _run_or_stop(service: Service, tell: Tell) -> None:
 
 
 def _runs(name: str) -> bool:
-    return ask(acting("status", name)).status == 0
+    known = jobs.runs(unit(name))
+    return ask(acting("status", name)).status == 0 if known is None else known
+
+
+def _enable(name: str, *, on: bool) -> None:
+    if not jobs.enabled(unit(name), on=on):
+        must(enabling(name, on=on), f"enabling or disabling service {name}")
 
 
 def _do(verb: str, name: str) -> None:
-    must(acting(verb, name), f"{verb} of service {name}")
+    if not jobs.run(verb, unit(name), timeout_s=QUESTION_S):
+        must(acting(verb, name), f"{verb} of service {name}")

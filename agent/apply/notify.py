@@ -8,8 +8,10 @@ from typing import Protocol
 
 from agent import process
 from agent.errors import ApplyError
+from agent.systemd import jobs
 
 LONGEST_S = 120.0
+PROGRAMS_WORD = {"reload-or-try-restart": "try-reload-or-restart"}  # systemctl's for the same job
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,11 @@ class Services(Protocol):
         """Restart what runs of these; what does not run stays so."""
 
 
-class Systemctl:
-    """The services of this guest, by the program systemctl."""
+class Systemd:
+    """The services of this guest: by D-Bus, which says what came of it, else by the program systemctl."""
 
     def reload(self, units: Sequence[str]) -> None:
-        _call("try-reload-or-restart", units)
+        _call("reload-or-try-restart", units)
 
     def restart(self, units: Sequence[str]) -> None:
         _call("try-restart", units)
@@ -58,8 +60,18 @@ def tell(services: Services, units: Units) -> None:
 
 
 def _call(verb: str, units: Sequence[str]) -> None:
-    doing = f"telling {', '.join(units)} of changed files"
+    faults, left = [], []
+    for unit in units:
+        try:
+            if not jobs.run(verb, unit, timeout_s=LONGEST_S):
+                left.append(unit)
+        except ApplyError as exc:
+            faults.append(str(exc))
     try:
-        process.ask(["systemctl", verb, "--", *units], timeout_s=LONGEST_S)
+        if left:
+            process.ask(["systemctl", PROGRAMS_WORD.get(verb, verb), "--", *left], timeout_s=LONGEST_S)
     except OSError as exc:
-        raise ApplyError(f"{doing}: systemctl: {exc.strerror}; the files are placed, the next run tells again") from exc
+        faults.append(f"systemctl: {exc.strerror}")
+    if faults:
+        doing = f"telling {', '.join(units)} of changed files"
+        raise ApplyError(f"{doing}: {'; '.join(faults)}; the files are placed, the next run tells again")

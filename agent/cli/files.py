@@ -13,7 +13,7 @@ from types import FrameType
 from agent import jsontext
 from agent.apply import files, files_document, report
 from agent.apply.files import Plan
-from agent.apply.notify import Systemctl
+from agent.apply.notify import Systemd
 from agent.cli.main import given
 from agent.errors import AgentError, Interrupted, MetadataError, UsageError
 from agent.hooks import workplace
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _apply(arguments: argparse.Namespace) -> int:
     with files.locked(_directory(arguments), f"agent apply {arguments.file}"):
         plan = _plan(arguments)
-        files.apply(plan, None if arguments.no_notify else Systemctl())
+        files.apply(plan, None if arguments.no_notify else Systemd())
     _tell(plan, as_json=arguments.json)
     return 0
 

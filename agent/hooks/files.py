@@ -6,7 +6,7 @@ What an entry replaced comes back when it leaves the document, and everything co
 from __future__ import annotations
 
 from agent.apply import files, files_document, report
-from agent.apply.notify import Systemctl
+from agent.apply.notify import Systemd
 from agent.errors import AgentError, MetadataError
 from agent.hooks import reading
 from agent.hooks.workplace import Workplace
@@ -22,7 +22,7 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
         with files.locked(place.working, deployment.name):
             plan = files.plan(entries, place.root, place.working, name_of(deployment), files.fetch)
-            files.apply(plan, Systemctl())
+            files.apply(plan, Systemd())
     except AgentError as exc:
         return Outcome(1, "", f"files for '{deployment.name}' were not applied: {exc}\n")
     return Outcome(0, report.table(plan.changes), "".join(f"{warning}\n" for warning in plan.act.warnings))

@@ -14,13 +14,13 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from agent.errors import Refused, SettingsError, Unavailable
-from agent.systemd.units import Property
+from agent.systemd.units import LIBRARIES, Property
 
 T = TypeVar("T")
 
-LIBRARIES = ("dbus_next", "dbus_fast")
 SYSTEMD, MANAGER_PATH = "org.freedesktop.systemd1", "/org/freedesktop/systemd1"
 MANAGER, UNIT = f"{SYSTEMD}.Manager", f"{SYSTEMD}.Unit"
+PROPERTIES = "org.freedesktop.DBus.Properties"
 CALL_S = 25.0  # an answer of systemd's; a job takes as long as its unit
 DONE = "done"  # other results of a job: canceled, timeout, failed, dependency, skipped
 
@@ -52,7 +52,7 @@ class Manager:
         return self._job("StartTransientUnit", "ssa(sv)a(sa(sv))", [unit, "fail", given, []], timeout_s, fds)
 
     def act(self, verb: str, unit: str, *, timeout_s: float) -> str:
-        """`verb` is start, stop, restart, reload or reload-or-restart; the result of its job."""
+        """`verb` is one of systemctl's that make a job (start, try-restart …); the result of that job."""
         member = "".join(word.capitalize() for word in verb.split("-")) + "Unit"
         return self._job(member, "ss", [unit, "replace"], timeout_s)
 
@@ -72,10 +72,18 @@ class Manager:
         """How a unit is, whether or not there is such a one."""
         path = self._call("LoadUnit", "s", [unit])[0]
         active, enabled = (
-            self._call("Get", "ss", [UNIT, name], path, "org.freedesktop.DBus.Properties")[0]
-            for name in ("ActiveState", "UnitFileState")
+            self._call("Get", "ss", [UNIT, name], path, PROPERTIES)[0] for name in ("ActiveState", "UnitFileState")
         )
         return UnitState(str(active.value), str(enabled.value))
+
+    def why(self, unit: str) -> str:
+        """What systemd holds against a service that failed, as the end of a sentence; "" when nothing."""
+        path = self._call("LoadUnit", "s", [unit])[0]
+        try:
+            found = self._call("Get", "ss", [f"{SYSTEMD}.Service", "Result"], path, PROPERTIES)[0].value
+        except Refused:  # it is no service
+            return ""
+        return "" if found == "success" else f" ({found})"
 
     # ------------------------------------------------------------------------------------- the conversation
 

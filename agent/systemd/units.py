@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from agent.model import Deployment
 
+LIBRARIES = ("dbus_next", "dbus_fast")  # for D-Bus; the first that is installed
 PREFIX = "os-deploy-agent-run-"
 STOP_EXTRA_S = 30.0  # a runner that is told to end gets kill_grace for its hook, and this to store the outcome
 CGROUPS = Path("/sys/fs/cgroup")
