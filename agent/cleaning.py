@@ -29,9 +29,12 @@ LONGEST_S = 900
 PAUSE_S = (60.0, 3600.0)  # between two tries: first, longest
 
 
-def left(entries: Collection[Entry], listed: Collection[str]) -> tuple[Entry, ...]:
-    """Of which deployments containers may be left: begun, no longer listed, not cleaned up after."""
-    return tuple(
+def left(entries: Collection[Entry], listed: Collection[str], sources: Collection[str]) -> tuple[Entry, ...]:
+    """Of which deployments containers may be left: begun, no longer listed, not cleaned up after.
+
+    None while one of them came from a source that is not asked any more: that one could not say whether it left.
+    """
+    found = tuple(
         entry
         for entry in entries
         if entry.group in hooks.SYNCED
@@ -39,6 +42,7 @@ def left(entries: Collection[Entry], listed: Collection[str]) -> tuple[Entry, ..
         and not entry.cleaned
         and entry.progress not in (model.RECEIVED, model.RUNNING)
     )
+    return found if all(entry.source in sources for entry in found) else ()
 
 
 class Cleaning:
@@ -51,9 +55,9 @@ class Cleaning:
         self._again_at = 0.0
         self._clock = clock
 
-    def look(self, entries: Collection[Entry], listed: Collection[str]) -> None:
-        """Find out what is to be done; there are no `entries` while nobody can say what is listed."""
-        found = left(entries, listed) if self._clock() >= self._again_at else ()
+    def look(self, entries: Collection[Entry], listed: Collection[str], sources: Collection[str]) -> None:
+        """Find out what is to be done; there are no `sources` while nobody can say what is listed."""
+        found = left(entries, listed, sources) if self._clock() >= self._again_at else ()
         begun = {entry.key for entry in self._begun}
         self._left = tuple(entry for entry in found if entry.key not in begun)
 

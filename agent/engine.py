@@ -94,7 +94,8 @@ class Engine:
         self._withdraw(deployments, fresh)
         self._reboots.settle(self._listed, self.settings)
         self._forget()
-        self._cleaning.look(self.journal.entries().values() if self.metadata.complete else (), self._listed)
+        sources = self.metadata.named if self.metadata.complete else ()
+        self._cleaning.look(self.journal.entries().values(), self._listed, sources)
         self.refresh.look(self.settings, self.metadata.standing(), self._listed)
         self._dispatch(fresh)
         return answers

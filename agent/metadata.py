@@ -222,7 +222,7 @@ class Metadata:
     def complete(self) -> bool:
         """Whether what is listed is all there is: every source has answered us, none fails now, all was understood."""
         understood = not any(parsed.problems for parsed in self._parsed.values())
-        return understood and not self.faults and self._answered >= set(self.named)
+        return bool(self.named) and understood and not self.faults and self._answered >= set(self.named)
 
     def _parse(self, document: Document) -> Parsed:
         """The deployments of a document, parsed once for as long as it stays the same."""

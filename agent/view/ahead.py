@@ -159,7 +159,7 @@ def _deployments(
     ]
     cleaned = [
         Due(e.key, names[e.key], e.group, CLEAN, "its containers may be left over")
-        for e in cleaning.left(entries.values(), listed)
+        for e in cleaning.left(entries.values(), listed, metadata.named)
         if answering >= set(seen.bulletin.sources)
     ]
     rebooting = [

@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from agent.cleaning import KEY, PAUSE_S
-from agent.engine import Engine
-from agent.settings import Given
 from tests.process.endpoint import Endpoint
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest, opened, settle, until
 
 QUICK = {"min_polling_interval": "0.05", "polling_interval": "0.1"}
 DOCKER = Path(__file__).with_name("fake-docker")
@@ -100,7 +98,7 @@ def test_a_source_that_was_not_asked_yet_takes_nothing_away(
     local.mkdir(parents=True)
     (local / "a.json").write_text('{"deployments": []}')
     _in(monkeypatch, engine)
-    agent = opened(guest, endpoint, collectors="request,local")
+    agent = opened(guest, collectors="request,local")
 
     agent.cycle(["request"])
     quiet = dict(agent.running)
@@ -109,6 +107,19 @@ def test_a_source_that_was_not_asked_yet_takes_nothing_away(
     assert {} == quiet
     settle(agent)
     assert {} == held(containers)
+
+
+def test_a_source_that_is_not_asked_any_more_takes_nothing_away(
+    guest: Guest, endpoint: Endpoint, containers: Path, engine: dict[str, str], tmp_path: Path
+) -> None:
+    began(guest, endpoint, engine)
+    other = {"local_path": str(tmp_path)}
+    (tmp_path / "a.json").write_text('{"deployments": []}')
+
+    guest.once(environment=engine, request_metadata_url="")
+    guest.once(environment=engine, collectors="local", **other)
+
+    assert {"web": "id-web"} == held(containers)
 
 
 def test_an_engine_that_fails_holds_nobody_up_and_is_asked_again(
@@ -141,7 +152,7 @@ def test_the_next_try_comes_after_pauses_that_double(
     containers.with_name("containers.broken").touch()
     _in(monkeypatch, engine)
     now = [1000.0]
-    agent = opened(guest, endpoint, clock=now)
+    agent = opened(guest, now)
 
     tries = []
     for at in (1000.0, 1059.0, 1060.0, 1179.0, 1180.0):
@@ -184,21 +195,6 @@ def began(guest: Guest, endpoint: Endpoint, engine: dict[str, str]) -> None:
     guest.once(environment=engine)
     endpoint.signals.clear()
     endpoint.serve()
-
-
-def opened(guest: Guest, endpoint: Endpoint, clock: list[float] | None = None, **flags: str) -> Engine:
-    """The engine in this process, on the state that agents left."""
-    given = {"collectors": "request", "request_metadata_url": endpoint.metadata_url, "kill_grace": "1", **flags}
-    agent = Engine(Given(guest.root, given), can_hold=False, **({"clock": lambda: clock[0]} if clock else {}))
-    agent.open()
-    return agent
-
-
-def settle(agent: Engine) -> None:
-    """Let what runs end, as the loop does."""
-    for key, running in list(agent.running.items()):
-        os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED | os.WNOWAIT)
-        agent.ended(key)
 
 
 def _in(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
