@@ -52,6 +52,7 @@ class Heat:
     wrong: list[str] = field(default_factory=list)
     window: list[str] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
+    options: dict[str, JsonMap] = field(default_factory=dict)  # of a deployment's config, by its name
     _numbers: "count[int]" = field(default_factory=count)
     _time: "count[int]" = field(default_factory=lambda: count(1))
     _polled_at: int = 0
@@ -119,13 +120,14 @@ class Heat:
     def _new_id(self, name: str) -> str:
         return f"fake-{name}-{next(self._numbers)}"
 
-    @staticmethod
-    def _element(name: str, identity: str) -> JsonMap:
+    def _element(self, name: str, identity: str) -> JsonMap:
         inputs: list[Json] = [
             {"name": "deploy_signal_transport", "type": "String", "value": "CFN_SIGNAL"},
             {"name": "deploy_signal_id", "type": "String", "value": URL + name},
         ]
-        return {"id": identity, "name": name, "group": "script", "config": "#!/bin/sh\n", "inputs": inputs}
+        options = self.options.get(name, {})
+        plain: JsonMap = {"id": identity, "name": name, "group": "script", "config": "#!/bin/sh\n"}
+        return {**plain, "inputs": inputs, "options": options}
 
 
 # -------------------------------------------------------------------------------------------------- journal

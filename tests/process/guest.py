@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent.engine import Engine
+from agent.settings import Given
 from tests.conftest import CHECKOUT
 from tests.process.endpoint import Endpoint
 
@@ -146,6 +148,25 @@ class Guest:
         until(lambda: not [_kill(pid) for pid in self.processes()], "this guest's processes to be gone")
         for child in self.started:
             child.wait(10)
+
+
+def opened(guest: Guest, clock: list[float] | None = None, **flags: str) -> Engine:
+    """The engine in this process, on the state that agents left; `clock` holds the time that it believes in."""
+    given = {"collectors": "request", "request.metadata_url": guest.endpoint.metadata_url, "kill_grace": "1"}
+    engine = Engine(
+        Given(guest.root, {**given, **guest.flags, **flags}),
+        can_hold=False,
+        clock=(lambda: clock[0]) if clock else time.time,
+    )
+    engine.open()
+    return engine
+
+
+def settle(engine: Engine) -> None:
+    """Let what runs end, as the loop does."""
+    for key, running in list(engine.running.items()):
+        os.waitid(os.P_PIDFD, running.pidfd, os.WEXITED | os.WNOWAIT)
+        engine.ended(key)
 
 
 def marked(variable: str, value: str) -> list[int]:

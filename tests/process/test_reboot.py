@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.endpoint import Endpoint
-from tests.process.guest import Ended, Guest, until
+from tests.process.guest import Ended, Guest, opened, settle, until
 
 ASKS = """#!/bin/sh
 echo "reboots-${OS_DEPLOY_AGENT_REBOOTS:-0}" >> $WITNESS
@@ -111,6 +111,29 @@ def test_a_reboot_that_fails_is_a_failed_outcome_that_says_so(machine: Guest, en
     assert (1, 194) == (ended.status, sent.body["deploy_status_code"])
     assert "no bus" in sent.stderr
     assert ["COMPLETE"] == [sent.judged for sent in endpoint.of("next")]
+
+
+def test_a_reboot_that_does_not_come_within_half_an_hour_is_a_failed_outcome(
+    machine: Guest, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WITNESS", str(machine.witness))
+    endpoint.serve(endpoint.script("web", asks(1)))
+    now = [1000.0]
+    agent = opened(machine, now)
+    agent.cycle()
+    settle(agent)
+    asked, due = reboots(machine), agent.next_due()
+
+    now[0] = 1000.0 + 1799.0
+    agent.cycle()
+    waited = list(endpoint.signals)
+    now[0] = 1000.0 + 1800.0
+    agent.cycle()
+
+    assert (1, 2800.0, []) == (asked, due, waited)
+    [sent] = endpoint.signals
+    assert (194, ["reboots-0"], 1) == (sent.body["deploy_status_code"], machine.seen(), reboots(machine))
+    assert "did not reboot this machine within 1800 s" in sent.stderr
 
 
 def test_without_a_command_the_deployment_is_held_for_whoever_reboots(machine: Guest, endpoint: Endpoint) -> None:

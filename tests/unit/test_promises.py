@@ -24,6 +24,11 @@ send relies (for a repeat: between the poll and the repeat itself) and before th
 those apart (`window`); everything else is a broken promise. A real Heat replaces an id by itself only after it was
 signalled, or on delete, so the window is a delete with an action for DELETE within the time of one poll.
 
+Whoever asks for it is run again: by `on_interrupt: rerun` after each interruption, by status 194 after a reboot, three
+times at most each. A last property adds these, over the real engine:
+
+    1. each hook was run once, and once more for each interruption or reboot that it asked to be run after
+
 The property is stated twice: over a model of the cycle that uses the pure core, so that its order can be mutated, and
 over the real engine, of which only the runner is a stand-in.
 """
@@ -45,6 +50,7 @@ from agent.errors import Refused, Unavailable
 from agent.metadata import Connection
 from agent.model import Deployment, Json, JsonMap, Outcome
 from agent.plan import Run, Signal, plan, unique, withdrawn
+from agent.reboots import Reboots
 from agent.runner import Running
 from agent.settings import Given
 from agent.state import Places
@@ -58,6 +64,7 @@ RESOURCES = ("a", "b")
 KILL, LOSE_REQUEST, LOSE_ANSWER, BUSY = "kill", "lose the request", "lose the answer", "busy"
 HEAT = ("create", "update", "delete", "delete_with_action")
 CYCLE, END, DIE, RESTART, DARK, LIGHT = "cycle", "hook ends", "runner dies", "restart", "source down", "source up"
+WISH, BOOT = "hook asks for a reboot", "the machine boots"
 
 Program: TypeAlias = "list[tuple[str, str, list[str]]]"
 
@@ -92,6 +99,9 @@ class World:
         self.now = 1000.0
         self.dark = False
         self.runs: dict[str, int] = {}
+        self.deaths: dict[str, int] = {}  # of runners, in the middle of a hook
+        self.reboots: dict[str, int] = {}  # after which a hook that asked for one may go on
+        self.boot = 0
         self.kept: list[JsonMap] = []
         self.journal = MemoryJournal(Places(directory / "state", directory / "deployed"), self.clock, self.arrow)
         self.lost_answers: set[str] = set()
@@ -144,14 +154,41 @@ class World:
         self.journal.locked &= self._alive
 
     def runner_died(self, key: str) -> None:
-        self._alive.discard(key)
-        self.journal.locked.discard(key)
+        if key in self._alive:
+            self.deaths[key] = self.deaths.get(key, 0) + 1
+        self._gone(key)
 
     def runner_ended(self, key: str) -> None:
         """The runner stores its outcome and goes; it knows nothing of the agent."""
+        self._stores(key, answer(key))
+
+    def runner_wished(self, key: str) -> None:
+        """Its hook ended with 194: the outcome names the boot that it is to end."""
+        self._stores(key, {**answer(key), "deploy_status_code": 194, model.REBOOT_FROM: f"boot {self.boot}"})
+
+    def booted(self) -> None:
+        """Everything that ran is gone, and it is another boot."""
+        for key in self.alive:
+            self.runner_died(key)
+        for key, entry in self.journal.entries().items():
+            if entry.progress == model.REBOOTING:
+                self.reboots[key] = self.reboots.get(key, 0) + 1
+        self.boot += 1
+        self.agent_died()
+
+    @property
+    def reboot_wanted(self) -> bool:
+        """Whether whoever rebooted this machine now would do a hook a favour."""
+        return any(entry.progress == model.REBOOTING for entry in self.journal.entries().values())
+
+    def _stores(self, key: str, body: JsonMap) -> None:
         if key in self._alive:
-            self._undisturbed(partial(self.journal.finish, key, answer(key)))
-        self.runner_died(key)
+            self._undisturbed(partial(self.journal.finish, key, body))
+        self._gone(key)
+
+    def _gone(self, key: str) -> None:
+        self._alive.discard(key)
+        self.journal.locked.discard(key)
 
     def _undisturbed(self, act: Callable[[], None]) -> None:
         later, self._happenings = self._happenings, iter(())
@@ -314,6 +351,9 @@ def play(world: World, make: Callable[[World], Any], program: Program) -> None:
         agent.cycle()
         for key in world.alive:
             end(world, agent, key, world.runner_ended)
+        if world.reboot_wanted:
+            world.booted()
+            agent = make(world)
 
 
 def happen(world: World, make: Callable[[World], Any], agent: Any, event: str, resource: str) -> Any:
@@ -326,8 +366,12 @@ def happen(world: World, make: Callable[[World], Any], agent: Any, event: str, r
     elif event == RESTART:
         world.agent_died()
         return make(world)
+    elif event == BOOT:
+        world.booted()
+        return make(world)
     elif key := next((key for key in world.alive if key.split("-")[1] == resource), ""):
-        end(world, agent, key, world.runner_ended if event == END else world.runner_died)
+        how = {END: world.runner_ended, DIE: world.runner_died, WISH: world.runner_wished}[event]
+        end(world, agent, key, how)
     return agent
 
 
@@ -338,11 +382,21 @@ def end(world: World, agent: Any, key: str, how: Callable[[str], None]) -> None:
         agent.ended(key)
 
 
+def allowed(world: World, key: str) -> int:
+    """How often a hook may have been run: once, and whenever it asked to be run after what happened."""
+    rerun = world.heat.options.get(key.split("-")[1], {}).get("on_interrupt") == "rerun"
+    return 1 + (min(world.deaths.get(key, 0), 3) if rerun else 0) + min(world.reboots.get(key, 0), 3)
+
+
 def broken_promises(world: World) -> list[str]:
     heat, entries = world.heat, world.journal.entries()
     stolen = {told.rpartition(" ")[2] for told in heat.window}
     return [
-        *(f"the hook of {key} was run {times} times" for key, times in world.runs.items() if times > 1),
+        *(
+            f"the hook of {key} was run {times} times"
+            for key, times in world.runs.items()
+            if times > allowed(world, key)
+        ),
         *(f"{known.id} waits for ever" for known in heat.resources.values() if not known.complete),
         *heat.wrong,
         *(
@@ -353,7 +407,7 @@ def broken_promises(world: World) -> list[str]:
         *(
             f"{key} is never settled ({entry.progress})"
             for key, entry in entries.items()
-            if entry.progress in (model.RUNNING, model.INTERRUPTED, model.FINISHED)
+            if entry.progress in (model.RUNNING, model.INTERRUPTED, model.FINISHED, model.REBOOTING)
         ),
         *(
             f"{known.id} is complete without its own outcome"
@@ -441,6 +495,7 @@ class Wire:
         assert "application/json" == headers["Content-Type"]
         told: dict[str, Json] = json.loads(body)
         assert "deploy_status_code" in told
+        assert model.REBOOT_FROM not in told
         resource = url.removeprefix(URL)
         made_by = str(told.get("made_by") or self._interrupted(resource, str(told["deploy_stderr"])))
         self._world.send(resource, made_by)
@@ -457,9 +512,11 @@ class Driven(Engine):
 
     def __init__(self, world: World, root: Path) -> None:
         self.world, self.file = world, root / "var/lib/os-collect-config/local-data/heat.json"
-        flags = {"collectors": SOURCE, "kill_grace": "0", "max_parallel": "9"}
+        self.boot = root / "proc/sys/kernel/random/boot_id"
+        flags = {"collectors": SOURCE, "kill_grace": "0", "max_parallel": "9", "reboot_command": ""}
         super().__init__(Given(root, flags), can_hold=False, clock=world.clock, jitter=lambda _low, high: high)
         self.journal = world.journal  # type: ignore[assignment]
+        self._reboots = Reboots(self.journal, world.clock)
         known = Connection(Wire(world), self.metadata.connection("").tokens)  # type: ignore[arg-type]
         self.metadata.connection = lambda _section: known  # type: ignore[method-assign]
         self.open()
@@ -472,10 +529,11 @@ class Driven(Engine):
         self.file.write_text("down" if self.world.dark else json.dumps({"deployments": self.world.heat.listed()}))
         if not self.world.dark:
             self.world.heat.polled()
+        self.boot.write_text(f"boot {self.world.boot}\n")
         return super().cycle(sources)
 
     def _start(self) -> None:
-        while self._queue:
+        while self._queue and not self._reboots.wanted:
             deployment = self._queue.popleft()
             if self.journal.entry(deployment.key).progress not in (model.UNKNOWN, model.RECEIVED):
                 continue
@@ -485,6 +543,17 @@ class Driven(Engine):
             self.world.arrow()
 
 
+def world_of(directory: Path, **options: JsonMap) -> World:
+    """A world with a disk, as far as the real engine looks at it; `options` are of deployments, by name."""
+    below = ("var/lib/os-collect-config/local-data", "var/lib/os-deploy-agent/documents", "proc/sys/kernel/random")
+    for name in below:
+        (directory / name).mkdir(parents=True)
+    world = World(directory)
+    world.journal.places = Places(directory / "var/lib/os-deploy-agent", directory / "deployed")
+    world.heat.options = options
+    return world
+
+
 @settings(LOOSE, max_examples=150)
 @example(LOST_ACKNOWLEDGEMENT)
 @example(LOST_IN_THE_DARK)
@@ -492,11 +561,53 @@ class Driven(Engine):
 @given(program=PROGRAMS)
 def test_the_real_engine_keeps_the_promises_too(tmp_path_factory: pytest.TempPathFactory, program: Program) -> None:
     root = tmp_path_factory.mktemp("guest")
-    for directory in ("var/lib/os-collect-config/local-data", "var/lib/os-deploy-agent/documents"):
-        (root / directory).mkdir(parents=True)
-    world = World(root)
-    world.journal.places = Places(root / "var/lib/os-deploy-agent", root / "deployed")
+    world = world_of(root)
 
     play(world, partial(Driven, root=root), program)
 
     assert [] == broken_promises(world)
+
+
+# ------------------------------------------------------------------------------------------------- run again
+
+AGAIN: st.SearchStrategy[Program] = st.lists(
+    st.tuples(
+        st.sampled_from([*HEAT, CYCLE, CYCLE, CYCLE, END, DIE, DIE, WISH, WISH, BOOT, BOOT, RESTART, DARK, LIGHT]),
+        st.sampled_from(RESOURCES),
+        st.lists(HAPPENINGS, max_size=10),
+    ),
+    max_size=20,
+).map(lambda events: [("create", "a", []), ("create", "b", []), (CYCLE, "a", []), *events])
+INTERRUPTED_FOUR_TIMES: Program = [("create", "b", []), (CYCLE, "b", []), *[(DIE, "b", [])] * 4]
+REBOOTED_FOUR_TIMES: Program = [
+    ("create", "a", []),
+    (CYCLE, "a", []),
+    *[(what, "a", []) for _ in range(4) for what in (WISH, CYCLE, BOOT, CYCLE)],
+]
+KILLED_AT_THE_COUNT: Program = [("create", "a", []), (CYCLE, "a", []), (WISH, "a", [KILL]), (CYCLE, "a", [KILL])]
+
+
+@settings(LOOSE, max_examples=150)
+@example(INTERRUPTED_FOUR_TIMES)
+@example(REBOOTED_FOUR_TIMES)
+@example([*KILLED_AT_THE_COUNT, (BOOT, "a", []), (CYCLE, "a", ["", KILL])])
+@given(program=AGAIN)
+def test_whoever_asks_to_be_run_again_is_and_no_oftener(
+    tmp_path_factory: pytest.TempPathFactory, program: Program
+) -> None:
+    root = tmp_path_factory.mktemp("guest")
+    world = world_of(root, b={"on_interrupt": "rerun"})
+
+    play(world, partial(Driven, root=root), program)
+
+    assert [] == broken_promises(world)
+
+
+@pytest.mark.parametrize(("program", "key"), [(INTERRUPTED_FOUR_TIMES, "fake-b-0"), (REBOOTED_FOUR_TIMES, "fake-a-0")])
+def test_three_more_runs_are_given_and_no_fourth(tmp_path: Path, program: Program, key: str) -> None:
+    world = world_of(tmp_path, b={"on_interrupt": "rerun"})
+
+    play(world, partial(Driven, root=tmp_path), program)
+
+    assert 4 == world.runs[key]
+    assert [key] == [known.id for known in world.heat.resources.values() if known.complete]
