@@ -60,13 +60,16 @@ def handle(deployment: Deployment, server: Own) -> Endpoint:
         named = jsontext.decode_map(named.encode(), f"the {OPTION} of '{deployment.name}'")
     match named:
         case dict():
-            return _of_signal(named)
+            found = _of_signal(named)
         case str() if named.startswith(_URLS):
-            return _of_signal({"alarm_url": named})
+            found = _of_signal({"alarm_url": named})
         case str():
-            return _of_name(named, deployment.endpoint, server)
+            found = _of_name(named, deployment.endpoint, server)
         case _:
             raise MetadataError(f"its {OPTION} is neither a handle's name nor its URL nor its signal attribute")
+    if _same_place(found, deployment.endpoint):
+        raise MetadataError(f"its {OPTION} is the deployment itself, which a step would complete; name a handle")
+    return found
 
 
 def next_text(line: str, ended: str, shown: str, events: int) -> str:
@@ -102,6 +105,14 @@ def _of_signal(given: JsonMap) -> Endpoint:
         return Endpoint("HEAT_SIGNAL", stack_id=stack, resource_name=resource, credentials=who)
     verb = "PUT" if "/waitcondition/" in path else "POST"
     return Endpoint("CFN_SIGNAL", url, verb=verb, stack_id=stack, resource_name=resource)
+
+
+def _same_place(one: Endpoint, other: Endpoint) -> bool:
+    """Whether both are the same resource, or the same object."""
+    if one.url and other.url and urlsplit(one.url).path == urlsplit(other.url).path:
+        return True
+    same_stack = one.stack_id.rpartition("/")[2] == other.stack_id.rpartition("/")[2]
+    return bool(one.resource_name) and one.resource_name == other.resource_name and same_stack
 
 
 def _of_name(resource: str, own: Endpoint, server: Own) -> Endpoint:

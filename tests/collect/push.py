@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import socket
+import ssl
 import struct
 import threading
 from contextlib import suppress
@@ -13,9 +14,13 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Push:
-    """Takes subscribers; `push` tells all of them of a message. `refused` maps an action to a status."""
+    """Takes subscribers, by TLS where that is given; `push` tells all of them of a message.
 
-    def __init__(self) -> None:
+    `refused` maps an action to a status.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.asked: list[dict[str, Any]] = []
         self.refused: dict[str, int] = {}
         self.subscribed = threading.Event()
@@ -25,7 +30,7 @@ class Push:
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self._server.getsockname()[1]}"
+        return f"{'wss' if self._tls else 'ws'}://127.0.0.1:{self._server.getsockname()[1]}"
 
     def push(self, body: object) -> None:
         for connection in self._connections:
@@ -47,7 +52,11 @@ class Push:
                 threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
-        with suppress(OSError, ValueError), connection.makefile("rb") as stream:
+        with suppress(OSError, ValueError):
+            self._converse(self._tls.wrap_socket(connection, server_side=True) if self._tls else connection)
+
+    def _converse(self, connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
             lines = [line.partition(b": ") for line in iter(lambda: stream.readline().strip(), b"")]
             key = next(value for name, _, value in lines if name.lower() == b"sec-websocket-key")
             accept = base64.b64encode(hashlib.sha1(key + GUID).digest())

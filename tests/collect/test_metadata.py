@@ -1,6 +1,7 @@
 """What the sources said, together: one that is down keeps its last good document, in its place."""
 
 import json
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,19 @@ def test_an_answer_without_a_validator_is_no_change_when_it_says_the_same(root: 
     known = metadata(root, peer)
 
     assert [True, False, True] == [known.collect({"request"})["request"].changed for _ in range(3)]
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"], ids=["head", "body"])
+def test_a_server_that_drips_is_left_at_the_deadline_and_the_others_are_asked(
+    root: Path, peer: Peer, start: bytes
+) -> None:
+    peer.answers["/doc"] = Raw(chain([start], repeat(b"x")), pause_s=0.1)
+    put(root, a=1)
+    flags = {"total_timeout": "1", "collectors": "request,local", "request.metadata_url": f"{peer.url}/doc"}
+    known = Metadata(Given(root, flags), lambda: 0.0)
+    Journal(places(known.settings)).open()
+
+    answers = known.collect()
+
+    assert "no complete answer within 1 s" in str(answers["request"].fault)
+    assert answers["local"].changed

@@ -2,9 +2,11 @@
 
 import json
 import select
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,21 @@ def test_a_catalogue_without_the_service_leaves_polling(
 
     assert not subscription.tend(settings, tokens, NOW)
     assert json.dumps(RECORDED).count("messaging-websocket") == 0
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_service_by_tls_is_believed_when_its_authority_is_named_and_not_otherwise(
+    queue: Queue, tokens: Tokens, subscription: Subscription, root: Path, authority: Path, named: bool
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem", authority / "server.key")
+    flags = {"zaqar.ca_file": str(authority / "ca.pem")} if named else {}
+
+    with closing(Push(context)) as push:
+        queue.push_url = push.url
+        began = subscription.tend(Given(root, flags).settings(queue.section()), tokens, NOW)
+
+        assert (named, named) == (began, bool(push.asked))
 
 
 def test_a_guest_without_a_queue_connects_nowhere(

@@ -4,7 +4,6 @@ import gzip
 import itertools
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from agent import transport
 from agent.errors import AgentError, Refused, SettingsError, Unavailable
 from agent.settings import Given
 from agent.transport import Client, Limits, Tls
-from tests.conftest import need, require
+from tests.conftest import require
 from tests.contract.conftest import LIMITS
 from tests.fakes import Peer, Raw, Reply
 
@@ -258,21 +257,6 @@ def test_a_circle_of_redirects_has_an_end(peer: Peer, client: Client) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- TLS
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A private CA, and a certificate of it for 127.0.0.1 with its key."""
-    need("openssl")
-    directory = tmp_path_factory.mktemp("ca")
-    (directory / "names").write_text("subjectAltName = IP:127.0.0.1\nauthorityKeyIdentifier = keyid\n")
-    for command in (
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca -addext keyUsage=keyCertSign",
-        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1",
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
-    ):
-        subprocess.run(["openssl", *command.split()], cwd=directory, check=True, capture_output=True, timeout=60)
-    return directory
 
 
 @pytest.fixture

@@ -73,6 +73,27 @@ def test_the_signal_attribute_brings_a_user_of_its_own() -> None:
     assert (STACK, "steps") == (found.stack_id, found.resource_name)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "deployment",
+        CFN_PATH.format("signal", "deployment"),
+        {"alarm_url": CFN_PATH.format("waitcondition", "deployment")},
+        f"https://heat.example/v1/project/stacks/{STACK}/resources/deployment/signal",
+        "https://swift.example/v1/AUTH_p/0c1d/deployment-abc?temp_url_sig=1&temp_url_expires=2",
+    ],
+)
+@pytest.mark.parametrize("server", [Own(user=USER), Own(access_key="key", secret_key="secret")], ids=["user", "keys"])
+def test_the_deployment_itself_is_never_shown_a_step(option: Json, server: Own) -> None:
+    by_url = "temp_url" if "temp_url" in str(option) else "cfn"
+    url = str(option) if by_url == "temp_url" else CFN_PATH.format("signal", "deployment")
+    transport = {"temp_url": "TEMP_URL_SIGNAL", "cfn": "CFN_SIGNAL"}[by_url]
+    own: JsonMap = {"deploy_signal_transport": transport, "deploy_signal_id": url}
+
+    with pytest.raises(MetadataError, match="is the deployment itself"):
+        progress.handle(deployment(option, given=own), server)
+
+
 @pytest.mark.parametrize("option", [7, ["steps"], {}, {"queue_id": "q"}, "{broken", "steps"])
 def test_what_is_no_handle_is_an_error_that_says_what_to_do(option: Json) -> None:
     if not option:
