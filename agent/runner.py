@@ -291,7 +291,8 @@ def _main(
 ) -> NoReturn:
     status = 70
     try:
-        if settings.runner == handover.UNIT and not refusal:
+        # a fault is answered here: a unit reads the deployment as it came, and knows none that was found since
+        if settings.runner == handover.UNIT and not (refusal or deployment.fault):
             detach(2, lock.fileno(), tell)
             _hand_over(deployment, journal, settings, lock, tell, told)
         else:

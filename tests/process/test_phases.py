@@ -215,6 +215,22 @@ def test_nobody_waits_for_ever_for_phases_that_fail(guest: Guest, endpoint: Endp
     assert "hook-a" not in guest.seen()
 
 
+def test_who_waited_in_vain_is_answered_without_a_unit(guest: Guest, endpoint: Endpoint) -> None:
+    script(guest, "pre-configure.d/1-broken", "exit 3")
+    endpoint.serve(hook(endpoint, "a"))
+    guest.once()
+    [sent] = endpoint.signals
+    for path in guest.deployed.iterdir():
+        path.unlink()
+
+    guest.once(runner="unit", timeout_s=120)
+
+    again = endpoint.signals[-1]
+    assert "FAILED" == again.judged == sent.judged
+    assert "no deployment begins before they succeed" in again.stderr
+    assert [] == guest.seen()
+
+
 def test_a_template_that_cannot_be_rendered_is_named_to_who_waits(guest: Guest, endpoint: Endpoint) -> None:
     template(guest, "etc/broken", "{{#never closed}}")
     witness(guest, "configure.d/50-never")
