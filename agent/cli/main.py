@@ -25,6 +25,7 @@ COMMANDS = {
     "run": ("agent.cli.run", "poll and deploy until SIGTERM (the daemon)"),
     "plan": ("agent.cli.plan", "say what the next cycle would do, and do nothing"),
     "status": ("agent.cli.status", "say what waits, runs, failed or is not signalled yet, and what to do"),
+    "doctor": ("agent.cli.doctor", "find out why a deployment is stuck, and say what to do"),
     "show": ("agent.cli.show", "tell everything known of one deployment, secrets masked"),
     "log": ("agent.cli.log", "print what a deployment has printed, or prints just now"),
     "history": ("agent.cli.history", "list what was deployed here, oldest first"),
