@@ -245,6 +245,15 @@ def tls(settings: Settings, section: str) -> Tls:
     return Tls(*files)
 
 
+def bundle(certificates: Tls) -> str:
+    """The file, or the directory, with the CAs that are believed."""
+    if certificates.ca_file:
+        return certificates.ca_file
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH  # noqa: PLC0415 - as above
+
+    return str(DEFAULT_CA_BUNDLE_PATH)
+
+
 def _adapter() -> HTTPAdapter:
     """An adapter without retries that keeps the brackets of IPv6 hosts, by which urllib3 knows that a zone follows."""
     from requests.adapters import HTTPAdapter  # noqa: PLC0415

@@ -6,7 +6,6 @@ import email.utils
 import errno
 import http.client
 import json
-import os
 import socket
 import ssl
 import time
@@ -17,6 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from agent import child, transport
 from agent.settings import Settings
+from agent.transport import Tls
 
 LONGEST_S = 15.0
 CONNECT_S = 4.0
@@ -46,8 +46,8 @@ def reach(url: str, settings: Settings, section: str) -> Reached:
         said = child.ask(lambda: _dump(_connect(urlsplit(proxy))), LONGEST_S)
         code, text, skew = _load(said)
         return Reached(f"{shown} by proxy {transport.show(proxy)}", "proxy" if code else "", text, skew)
-    ca_file = transport.tls(settings, section).ca_file
-    code, text, skew = _load(child.ask(lambda: _dump(_converse(parts, ca_file)), LONGEST_S))
+    certificates = transport.tls(settings, section)
+    code, text, skew = _load(child.ask(lambda: _dump(_converse(parts, certificates)), LONGEST_S))
     return Reached(shown, code, text, skew)
 
 
@@ -108,14 +108,14 @@ def _code(exc: OSError) -> str:
     return "no-route" if exc.errno in _NO_ROUTE else "no-answer"
 
 
-def _converse(parts: SplitResult, ca_file: str) -> tuple[str, str, float]:
+def _converse(parts: SplitResult, certificates: Tls) -> tuple[str, str, float]:
     """Connect, speak TLS where the URL wants it, and ask for the time."""
     link = _open(parts)
     if not isinstance(link, socket.socket):
         return (*link, 0.0)
     if parts.scheme == "https":
         try:
-            link = _context(ca_file).wrap_socket(link, server_hostname=parts.hostname)
+            link = _context(transport.bundle(certificates)).wrap_socket(link, server_hostname=parts.hostname)
         except ssl.SSLCertVerificationError as exc:
             return (*_judge_certificate(exc), 0.0)
         except (ssl.SSLError, OSError) as exc:
@@ -123,16 +123,10 @@ def _converse(parts: SplitResult, ca_file: str) -> tuple[str, str, float]:
     return _ask_time(link, parts)
 
 
-def _context(ca_file: str) -> ssl.SSLContext:
-    """What requests believes: the file of the settings, that of the environment, else its own bundle."""
-    named = ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    if not named:
-        import certifi  # noqa: PLC0415 - for https only
-
-        named = certifi.where()
-    if Path(named).is_dir():
-        return ssl.create_default_context(capath=named)
-    return ssl.create_default_context(cafile=named)
+def _context(bundle: str) -> ssl.SSLContext:
+    if Path(bundle).is_dir():
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle)
 
 
 def _judge_certificate(exc: ssl.SSLCertVerificationError) -> tuple[str, str]:
