@@ -10,7 +10,7 @@ import pytest
 
 from tests.guest.conftest import Boot
 from tests.guest.guest import Guest
-from tests.guest.machine import HOME, UNIT, give, outcome, script, until
+from tests.guest.machine import HOME, UNIT, give, outcome, script, until, write
 
 GATED = """#!/bin/sh
 echo begin >>/root/seen-{0}
@@ -194,6 +194,23 @@ def test_a_reboot_in_mid_hook_is_an_outcome_and_no_second_run(with_agent: Boot) 
         assert (130, ["begin"]) == (outcome(guest, "reboot")["deploy_status_code"], seen(guest, "reboot"))
 
 
+@pytest.mark.parametrize("how", ["power cut", "reboot"])
+def test_a_hook_that_asks_for_it_is_run_again_after_an_interruption(with_agent: Boot, how: str) -> None:
+    with with_agent() as guest:
+        give(guest, gated("again", options={"on_interrupt": "rerun"}))
+        begun(guest, "again")
+
+        if how == "reboot":
+            guest.reboot()
+        else:
+            guest.cut_power()
+            guest.start()
+        open_gate(guest, "again")
+
+        assert 0 == outcome(guest, "again")["deploy_status_code"]
+        assert ["begin", "begin", "end"] == seen(guest, "again")
+
+
 def test_a_hook_that_asks_for_a_reboot_is_run_again_after_it(with_agent: Boot) -> None:
     with with_agent() as guest:
         give(guest, script("resume", RESUMES))
@@ -233,6 +250,21 @@ def test_limits_hold_for_all_processes_together(guest: Guest) -> None:
     assert "killed" in outcome(guest, "hungry")["deploy_stdout"]
     assert "annot fork" in outcome(guest, "many")["deploy_stderr"]
     assert float(outcome(guest, "busy")["deploy_stdout"]) < 0.5
+
+
+def test_a_limit_that_this_machine_cannot_keep_is_named(with_agent: Boot) -> None:
+    def without_memory(root: Path) -> None:
+        write(root, "etc/systemd/system/-.slice.d/less.conf", "[Slice]\nDisableControllers=memory\n")
+
+    with with_agent(without_memory) as guest:
+        give(guest, script("unkept", "#!/bin/sh\necho ran\n", options={"memory": "100M", "tasks": 50}))
+
+        assert "ran\n" == outcome(guest, "unkept")["deploy_stdout"]
+        log = (guest.root / "var/log/os-deploy-agent/unkept.log").read_text()
+        assert "limit memory is not kept: this machine does not own its controller\n" in log
+        assert "tasks" not in log
+        told = guest.ask("journalctl", "DEPLOYMENT_ID=unkept")
+        assert "limit not kept, this machine does not own its controller" in told
 
 
 def test_without_a_way_to_systemd_the_outcome_says_what_to_install(with_agent: Boot) -> None:
