@@ -13,11 +13,12 @@ from datetime import datetime, timezone
 from urllib.parse import quote
 
 from agent import jsontext, log, model, parse
+from agent.answers import Response
 from agent.errors import Refused, Unavailable
 from agent.identity import Tokens, sign_v2, sign_v4
 from agent.model import Credentials, Endpoint, Json, JsonMap
 from agent.settings import Settings
-from agent.transport import Client, Response, show
+from agent.transport import Client, show
 
 BODY_LIMIT = 1_000_000
 """Below Heat's max_json_body_size of 1 MiB (heat/common/wsgi.py), counted after JSON escaping."""

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import IO, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from agent import transport
+from agent import answers
+from agent.answers import Response
 from agent.apply.cfn_model import Credentials
 from agent.errors import ApplyError
-from agent.transport import Client, Limits, Response
+from agent.transport import Client, Limits
 
 Fetch: TypeAlias = Callable[[str, str], AbstractContextManager[Path]]
 """Gives a file with what a URL serves, for as long as it is looked at; "" for a name means credentials that fit."""
@@ -44,7 +45,7 @@ def fetcher(client: Client, credentials: Mapping[str, Credentials]) -> Fetch:
         with tempfile.TemporaryDirectory(prefix="cfn-init-", dir=spool) as directory:
             path = Path(directory, f"download{Path(parts.path).suffix[:10]}")
             with _telling(path), path.open("wb") as sink:
-                transport.persist(lambda: _ask(client, url, chosen, sink), deadline_s=PATIENCE_S)
+                answers.persist(lambda: _ask(client, url, chosen, sink), deadline_s=PATIENCE_S)
             yield path
 
     return fetch

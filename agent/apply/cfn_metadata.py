@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-from agent import jsontext, state, transport
+from agent import answers, jsontext, state
 from agent.apply.cfn_programs import Tell
 from agent.errors import MetadataError, Refused, SettingsError, StateError
 from agent.identity import sign_v4
@@ -111,7 +111,7 @@ def describe(client: Client, access: Access, stack: str, resource: str) -> Resou
         return client.request("GET", url, headers={**signed, "Accept": "application/json"}).body
 
     try:
-        answer = transport.persist(attempt, deadline_s=PATIENCE_S)
+        answer = answers.persist(attempt, deadline_s=PATIENCE_S)
     except Refused as exc:
         if exc.status == 404 or "could not be found" in str(exc):
             return None

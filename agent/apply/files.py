@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from agent import state
+from agent import answers, state
 from agent.apply import accounts, blocks, install, notes, notify, originals, place, scene_act
 from agent.apply.files_document import Entry
 from agent.apply.notes import Notes
@@ -67,7 +67,7 @@ def fetch(url: str) -> bytes:
 
     client = transport.Client(transport.Limits(read_s=60.0, total_s=600.0, size=LARGEST))
     try:
-        answer = transport.persist(lambda: client.request("GET", url), deadline_s=PATIENCE_S)
+        answer = answers.persist(lambda: client.request("GET", url), deadline_s=PATIENCE_S)
         return answer.body
     finally:
         client.close()

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent import jsontext, state, transport
+from agent import answers, jsontext, state, transport
 from agent.apply import cfn_metadata
 from agent.cli.cfn_log import Log
 from agent.errors import AgentError, MetadataError, Refused, SettingsError, StateError, Unavailable
@@ -97,7 +97,7 @@ def send(client: Client, url: str, body: JsonMap) -> None:
                     raise
                 spellings.pop(0)
 
-    transport.persist(attempt, deadline_s=PATIENCE_S)
+    answers.persist(attempt, deadline_s=PATIENCE_S)
 
 
 def unique_id(log: Log) -> str:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from agent import hooks, jsontext, log, model, parse, process, runner, signaller, state, transport
+from agent import answers, hooks, jsontext, log, model, parse, process, runner, signaller, state
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.journal import Journal
@@ -214,6 +214,6 @@ def _send(deployment: Deployment, body: JsonMap) -> None:
     tokens = Tokens(client)
     attempt = partial(signaller.send, deployment.endpoint, body, client, tokens)
     try:
-        transport.persist(attempt, deadline_s=NOTIFY_PATIENCE_S)
+        answers.persist(attempt, deadline_s=NOTIFY_PATIENCE_S)
     finally:
         client.close()

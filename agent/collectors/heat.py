@@ -8,11 +8,12 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from agent import jsontext, parse
+from agent.answers import Response
 from agent.errors import Gone, MetadataError, Refused, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, Document
 from agent.settings import Settings
-from agent.transport import Client, Response, show
+from agent.transport import Client, show
 
 _NEEDED = ("heat_auth_url", "heat_user_id", "heat_password", "heat_project_id", "heat_stack_id", "heat_resource_name")
 

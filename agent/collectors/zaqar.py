@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
 from agent import jsontext, log, parse
+from agent.answers import Response
 from agent.errors import MetadataError, Refused, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, Document, Json, JsonMap
 from agent.settings import Settings
-from agent.transport import Client, Response
+from agent.transport import Client
 
 _NEEDED = ("zaqar_auth_url", "zaqar_user_id", "zaqar_password", "zaqar_project_id", "zaqar_queue_id")
 _TAKEN = "messages"  # where a document remembers the messages that it makes superfluous

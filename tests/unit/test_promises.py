@@ -45,6 +45,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from agent import log, model, parse
+from agent.answers import Response
 from agent.engine import Engine
 from agent.errors import Refused, Unavailable
 from agent.metadata import Connection
@@ -54,7 +55,6 @@ from agent.reboots import Reboots
 from agent.runner import Running
 from agent.settings import Given
 from agent.state import Places
-from agent.transport import Response
 from tests.fakes import URL, Heat, MemoryJournal
 
 SOURCE = "local"

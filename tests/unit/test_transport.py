@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.answers import Response, judge, persist, retry_after
 from agent.errors import Refused, Unavailable
-from agent.transport import Response, judge, persist, retry_after, show
+from agent.transport import show
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 
