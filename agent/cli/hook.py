@@ -17,11 +17,15 @@ from typing import NoReturn
 from agent import jsontext, model, parse, runner
 from agent.cli.main import given
 from agent.errors import Interrupted, MetadataError
-from agent.model import Outcome
+from agent.model import Deployment, JsonMap, Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("group", metavar="GROUP", help="script, or any group with a program in the hook directories")
+    parser.add_argument(
+        "group",
+        metavar="GROUP",
+        help="script, ansible, …; component, or any group with a program in the hook directories",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     except MetadataError as exc:
         outcome = Outcome(model.STATUS_DATA, "", f"{exc}\n")
     else:
-        deployment = replace(parse.deployment({"id": "by-hand", **raw}), group=arguments.group)
+        deployment = _deployment({"id": "by-hand", **raw}, arguments.group)
         live = sys.stderr.buffer.write if sys.stderr.isatty() else None
         try:
             outcome = runner.answer(deployment, settings, os.environ, live, built_in_first=True)
@@ -41,6 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
     json.dump(outcome.body(), sys.stdout)
     print(flush=True)
     return 0
+
+
+def _deployment(raw: JsonMap, group: str) -> Deployment:
+    """The deployment for this group, whatever its own says; a component becomes what it resolves to."""
+    if group == model.COMPONENT:
+        return parse.deployment({**raw, "group": group})
+    return replace(parse.deployment(raw), group=group)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

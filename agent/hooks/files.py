@@ -12,6 +12,8 @@ from agent.hooks import reading
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
 
+REFUSES_USER = "it places the guest's files and keeps their originals, which is root's to do; entries name their owner"
+
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:

@@ -113,14 +113,17 @@ def clear(directory: Path) -> None:
 
 
 def processes(directory: Path) -> list[str]:
-    """The command lines of what containers of this engine have running, its service aside."""
+    """The command lines of what was started for this engine, its containers' keepers too, its service aside."""
+    wanted = f"CONTAINERS_CONF={directory}/containers.conf".encode()
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
+            words = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            ours = wanted in (path / "environ").read_bytes().split(b"\0")
         except OSError:  # gone
             continue
-        if "conmon" in words[0] and any(str(directory) in word for word in words):
+        kept = "conmon" in words[0] and any(str(directory) in word for word in words)
+        if kept or (ours and "service" not in words and any(words)):
             found.append(" ".join(words)[:120])
     return found
 

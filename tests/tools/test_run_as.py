@@ -25,6 +25,7 @@ REFUSING = {
     "apply-config": "templates from metadata that root alone may read",
     "os-apply-config": "templates from metadata that root alone may read",
     "Heat::Ungrouped": "templates from metadata that root alone may read",
+    "files": "entries name their owner",
     "cfn-init": "installs packages, makes users",
     "hiera": "for the whole guest",
     "docker-cmd": "who asks the engine is not who runs in its containers",
