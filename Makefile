@@ -4,7 +4,7 @@ PY := .ci/python
 BUILD := /tmp/os-deploy-agent-build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz image deb lock clean
+.PHONY: help demo test check bench fuzz image deb container lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ image:  ## build an image without a network, as root, in $(BUILD); DRY=1 tells w
 
 deb:  ## build a Debian package with everything in it, in $(BUILD); PYTHON_OF=3.12 for a machine with that Python
 	@$(PY) -m shipping deb --build "$(BUILD)" $(if $(PYTHON_OF),--python $(PYTHON_OF))
+
+container:  ## build an image of a container that holds the agent, tagged localhost/os-deploy-agent (ENGINE=docker, BASE=...)
+	@$(PY) -m shipping container $(if $(ENGINE),--engine $(ENGINE)) $(if $(BASE),--set BASE=$(BASE))
 
 lock:  ## write .ci/locks again (LOCK=--upgrade takes the newest of everything)
 	@.ci/lock $(LOCK)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from shipping import deb, image, wheels
+from shipping import container, deb, image, wheels
 from shipping.image import CannotBuild, Plan
 
 
@@ -44,7 +45,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--build", type=Path, metavar="DIR", help="copy it there (default: leave it in the cache)")
     command.add_argument("--python", default=wheels.PYTHON, help="Python of the machine (default: %(default)s)")
     command.set_defaults(make=_deb)
+    command = commands.add_parser("container", help="an image of a container that holds the agent")
+    command.add_argument("--engine", default="podman", help="podman or docker (default: %(default)s)")
+    command.add_argument("--tag", default="localhost/os-deploy-agent", help="its name (default: %(default)s)")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="BASE, PACKAGES or EXTRAS")
+    command.set_defaults(make=_container)
     return top
+
+
+def _container(given: argparse.Namespace) -> str:
+    arguments = dict(image.variables(given.set))
+    return container.build(given.tag, engine=given.engine, environ=os.environ, arguments=arguments)
 
 
 def _deb(given: argparse.Namespace) -> Path:

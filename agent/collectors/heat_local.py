@@ -53,7 +53,7 @@ def _look_who_may_read(path: Path, settings: Settings, *, is_news: bool) -> None
     """Take the world's right to read credentials, or say once that it has it."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
-        if not mode & stat.S_IROTH:
+        if not (mode & stat.S_IROTH and path.parent.stat().st_mode & stat.S_IXOTH):
             return
         if settings.heat_local_tighten:
             path.chmod(mode & ~stat.S_IRWXO)

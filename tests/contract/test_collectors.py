@@ -390,6 +390,7 @@ def leave(root: Path, name: str, text: str, mode: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(mode)
+    path.parent.chmod(0o700 if name == OWN else 0o755)
     return path
 
 
@@ -404,11 +405,11 @@ def test_either_copy_that_heat_leaves_is_found(collect: Collect, root: Path, nam
 
 
 def test_a_copy_that_everybody_reads_is_tightened_where_that_is_asked_for(collect: Collect, root: Path) -> None:
-    copy, own = leave(root, COPY, '{"a": 1}', 0o644), leave(root, OWN, '{"a": 1}', 0o600)
+    copy, own = leave(root, COPY, '{"a": 1}', 0o644), leave(root, OWN, '{"a": 1}', 0o644)
 
     collect("heat_local", Given(root, {"heat_local.tighten": "true"}).settings())
 
-    assert (0o640, 0o600) == (copy.stat().st_mode & 0o777, own.stat().st_mode & 0o777)
+    assert (0o640, 0o644) == (copy.stat().st_mode & 0o777, own.stat().st_mode & 0o777)
 
 
 def test_one_good_file_of_cloud_init_is_enough(collect: Collect, root: Path) -> None:
