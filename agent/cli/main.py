@@ -41,6 +41,8 @@ COMMANDS = {
     "sign": ("agent.cli.sign", "sign a software config and print the options for its template"),
     "verify": ("agent.cli.verify", "tell whose signature software configs carry, and whether it fits"),
     "policy": ("agent.cli.policy", "explain what this guest's policy decides"),
+    "report": ("agent.cli.report", "write a support bundle without secrets"),
+    "replay": ("agent.cli.replay", "make the decisions of a support bundle again"),
     "completion": ("agent.cli.completion", "print a script that completes this command in a shell"),
     "man": ("agent.cli.man", "write the manual pages into a directory"),
     "serve": ("agent.cli.serve", "serve a metadata file and take signals, on loopback"),

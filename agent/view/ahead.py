@@ -83,7 +83,7 @@ def look(given: Given, *, fetch: bool) -> Ahead:
         metadata.collect()
     settings, standing, now = metadata.settings, metadata.standing(), time.time()
     listed = {deployment.key: deployment for deployment in metadata.deployments()}
-    stand = refresh.standing(settings, standing, _record(seen))
+    stand = refresh.standing(settings, standing, phases_record(seen))
     run_phases = phases_due(stand, now)
     if run_phases:  # and let through whom they would: nobody waits for more than their turn
         stand = replace(stand, running=True, admitted=frozenset(listed))
@@ -102,7 +102,8 @@ def look(given: Given, *, fetch: bool) -> Ahead:
 # ------------------------------------------------------------------------------------------------- phases
 
 
-def _record(seen: Guest) -> JsonMap:
+def phases_record(seen: Guest) -> JsonMap:
+    """What the last run of the phases left; {} when there was none."""
     path = seen.places.state / refresh.RECORD
     with suppress(OSError, MetadataError):  # never run, or damaged: either way they would run
         return jsontext.decode_map(path.read_bytes(), str(path))
