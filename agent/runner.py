@@ -145,20 +145,14 @@ def answer(
     told: Mapping[str, str] | None = None,
 ) -> Outcome:
     """What there is to say to a deployment: the outcome of its hook, or why there is none to run."""
-    if deployment.fault:
-        return Outcome(model.STATUS_DATA, "", f"deployment '{deployment.name}' cannot be run: {deployment.fault}\n")
-    hook = hooks.find(deployment.group, settings, environ, built_in_first=built_in_first)
-    if hook is None:
-        return Outcome(model.STATUS_NOT_FOUND, "", hooks.missing(deployment.group, settings, environ) + "\n")
+    hook = hook_of(deployment, settings, environ, built_in_first=built_in_first)
+    if isinstance(hook, Outcome):
+        return hook
     place = workplace.workplace(deployment, hooks.clean(deployment.group), settings, environ, live)
     place = replace(place, told=told or {})
     if live and (line := unknown_options(deployment, hook)):
         live(f"{line}\n".encode("utf-8", "replace"))
-    if reason := _not_kept(deployment, hook, settings):
-        return reading.data_fault(deployment, reason)
     if deployment.manner.run_as:
-        if hook.refuses_user:
-            return reading.data_fault(deployment, f"its group does not know run_as, remove it: {hook.refuses_user}")
         try:
             somebody = user.look_up(deployment.manner.run_as)
         except LookupError as exc:
@@ -167,6 +161,22 @@ def answer(
     if told is not None and progress.wanted(deployment):
         place = progress.offer(place, deployment, settings)
     return hook.run(deployment, place)
+
+
+def hook_of(
+    deployment: Deployment, settings: Settings, environ: Mapping[str, str], *, built_in_first: bool = False
+) -> hooks.Hook | Outcome:
+    """The hook that is to run a deployment, or the outcome that says why none may."""
+    if deployment.fault:
+        return Outcome(model.STATUS_DATA, "", f"deployment '{deployment.name}' cannot be run: {deployment.fault}\n")
+    hook = hooks.find(deployment.group, settings, environ, built_in_first=built_in_first)
+    if hook is None:
+        return Outcome(model.STATUS_NOT_FOUND, "", hooks.missing(deployment.group, settings, environ) + "\n")
+    if reason := _not_kept(deployment, hook, settings):
+        return reading.data_fault(deployment, reason)
+    if deployment.manner.run_as and hook.refuses_user:
+        return reading.data_fault(deployment, f"its group does not know run_as, remove it: {hook.refuses_user}")
+    return hook
 
 
 def _not_kept(deployment: Deployment, hook: hooks.Hook, settings: Settings) -> str:

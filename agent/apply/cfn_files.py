@@ -5,14 +5,14 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from agent.apply import cfn_parse, install
 from agent.apply.cfn_fetch import Fetch
 from agent.apply.cfn_model import File
 from agent.apply.cfn_programs import Tell
-from agent.apply.place import UNCHANGED, Placement
+from agent.apply.place import UNCHANGED, Change, Placement, check
 from agent.errors import ApplyError
 
 SMALL = 16 << 20
@@ -27,6 +27,16 @@ def place(files: Iterable[File], fetch: Fetch, tell: Tell) -> frozenset[str]:
     for change in changes:
         tell(f"file {change.path} {change.word}")
     return frozenset(file.path for file, change in zip(listed, changes, strict=True) if change.word != UNCHANGED)
+
+
+def foresee(files: Iterable[File]) -> tuple[Change, ...]:
+    """What `place` would do with those whose content is in the document. Raises ApplyError where it would fail."""
+
+    def refuse(url: str, _authentication: str) -> AbstractContextManager[Path]:
+        raise ApplyError(f"fetching {url}: only a run does that")
+
+    with ExitStack() as nothing:
+        return check([_placement(file, refuse, nothing) for file in files if not file.source])
 
 
 def _placement(file: File, fetch: Fetch, fetched: ExitStack) -> Placement:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from agent import log, masking
 from agent.apply import report
+from agent.apply.place import Change
 from agent.cli.main import given
 from agent.errors import AgentError
 from agent.model import JsonMap
@@ -45,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def as_json(found: Ahead, *, diff: bool) -> JsonMap:
     changes = found.files.changes
+    everything = [*changes, *(change for due in found.deployments for change in due.changes)]
     return {
         "sources": list(found.sources),
         "faults": dict(found.faults),
@@ -52,7 +54,7 @@ def as_json(found: Ahead, *, diff: bool) -> JsonMap:
         "files": report.as_json(changes),
         "files_fault": found.files.fault,
         "programs": [str(path) for path in found.files.programs],
-        **({"diff": {str(change.path): report.diff(change) for change in changes}} if diff else {}),
+        **({"diff": {str(change.path): report.diff(change) for change in everything}} if diff else {}),
         "deployments": [
             {
                 "id": due.key,
@@ -62,6 +64,7 @@ def as_json(found: Ahead, *, diff: bool) -> JsonMap:
                 "why": due.why,
                 "hook": due.hook,
                 "sections": {section: list(names) for section, names in due.sections.items()},
+                "files": report.as_json(due.changes),
             }
             for due in found.deployments
         ],
@@ -83,7 +86,7 @@ def text(found: Ahead, *, diff: bool) -> Iterator[str]:
             yield f"    {phase:<15} {' '.join(names)}"
     yield from _files(found, diff=diff)
     for due in found.deployments:
-        yield from _due(due)
+        yield from _due(due, diff=diff)
 
 
 def _files(found: Ahead, *, diff: bool) -> Iterator[str]:
@@ -92,16 +95,21 @@ def _files(found: Ahead, *, diff: bool) -> Iterator[str]:
         yield from page.wrapped(masking.text(f"files   would not be applied: {files.fault}"), "    ")
     if files.changes:
         yield "files"
-        whole = "".join(report.diff(change) for change in files.changes) if diff else report.table(files.changes)
-        for line in whole.splitlines():
-            yield f"    {line}"
+    yield from _changes(files.changes, diff=diff)
     for path in files.programs:
         yield f"    unknown    {path} (its template is a program, which only a cycle runs)"
 
 
-def _due(due: Due) -> Iterator[str]:
+def _changes(changes: Sequence[Change], *, diff: bool) -> Iterator[str]:
+    whole = "".join(report.diff(change) for change in changes) if diff else report.table(changes)
+    for line in whole.splitlines():
+        yield f"    {line}"
+
+
+def _due(due: Due, *, diff: bool) -> Iterator[str]:
     hook = f", hook {due.hook}" if due.hook else ""
     yield f"{due.step:<8}{page.plain(due.name)} ({due.key}), group {page.plain(due.group)}{hook}"
     yield from page.wrapped(masking.text(due.why), "    ", "    ")
     for section, names in due.sections.items():
         yield f"    {section:<10} {', '.join(page.plain(name) for name in names)}"
+    yield from _changes(due.changes, diff=diff)

@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import parse
 from agent.hooks import workplace
 from agent.hooks.workplace import Workplace
 from agent.model import ANSWERED_BY_TEMPLATES, Deployment, Outcome
 from agent.settings import Settings
+
+if TYPE_CHECKING:  # the daemon places no file
+    from agent.apply.place import Change
 
 HOOKS = {
     "ansible": "agent.hooks.ansible",
@@ -69,6 +73,15 @@ class Hook:
         """The options of its own that it knows; None when only the program itself can tell."""
         known: frozenset[str] | None = getattr(import_module(self.module), "OPTIONS", frozenset())
         return known
+
+    def foresee(self, deployment: Deployment, place: Workplace) -> tuple[Change, ...]:
+        """What running it would make of which files, for hooks that place files and nothing else.
+
+        Raises ApplyError or MetadataError where it would fail, Unavailable where only a run can tell.
+        """
+        foresee = getattr(import_module(self.module), "foresee", None)
+        found: tuple[Change, ...] = foresee(deployment, place) if foresee else ()
+        return found
 
     def run(self, deployment: Deployment, place: Workplace) -> Outcome:
         module = import_module(self.module)

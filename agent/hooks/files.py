@@ -5,9 +5,11 @@ What an entry replaced comes back when it leaves the document, and everything co
 
 from __future__ import annotations
 
+from agent import masking
 from agent.apply import files, files_document, report
 from agent.apply.notify import Systemd
-from agent.errors import AgentError, MetadataError
+from agent.apply.place import Change
+from agent.errors import AgentError, MetadataError, Unavailable
 from agent.hooks import reading
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Outcome
@@ -28,6 +30,16 @@ def run(deployment: Deployment, place: Workplace) -> Outcome:
     except AgentError as exc:
         return Outcome(1, "", f"files for '{deployment.name}' were not applied: {exc}\n")
     return Outcome(0, report.table(plan.changes), "".join(f"{warning}\n" for warning in plan.act.warnings))
+
+
+def foresee(deployment: Deployment, place: Workplace) -> tuple[Change, ...]:
+    config = {} if deployment.action == "DELETE" else reading.config_map(deployment)
+    entries = files_document.parse(config)
+    return files.plan(entries, place.root, place.working, name_of(deployment), _leave).changes
+
+
+def _leave(url: str) -> bytes:
+    raise Unavailable(f"{masking.text(url)} is fetched by a run alone")
 
 
 def name_of(deployment: Deployment) -> str:

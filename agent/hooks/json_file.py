@@ -7,32 +7,39 @@ configs hold passwords; a file that is there keeps its mode and owner, which is 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+from agent.apply.place import Change, check
 from agent.errors import ApplyError, MetadataError
 from agent.hooks import reading, writing
 from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace
-from agent.model import Deployment, Json, Outcome
+from agent.model import Deployment, Outcome
 
 REFUSES_USER = ""
 
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
-        contents = _contents(reading.config_map(deployment))
+        files = _files(deployment, place)
     except MetadataError as exc:
         return reading.data_fault(deployment, exc)
     try:
         with acting_as(place.user):
-            writing.place({place.root / os.path.normpath(name).lstrip("/"): data for name, data in contents.items()})
+            writing.place(files)
     except (OSError, ApplyError) as exc:
         return writing.not_placed(deployment, exc)
     return Outcome(0)
 
 
-def _contents(config: dict[str, Json]) -> dict[str, bytes]:
-    """File name -> bytes, for all or none: nothing is written while one name is unfit."""
+def foresee(deployment: Deployment, place: Workplace) -> tuple[Change, ...]:
+    return check(writing.placements(_files(deployment, place)))
+
+
+def _files(deployment: Deployment, place: Workplace) -> dict[Path, bytes]:
+    """Every file with its bytes, for all or none: nothing is written while one name is unfit."""
+    config = reading.config_map(deployment)
     for name in config:
         if not name.startswith("/") or name.endswith("/") or "\0" in name:
             raise MetadataError(f"{name[:80]!r} is no absolute file name; start it with /")
-    return {name: writing.as_json(value) for name, value in config.items()}
+    return {place.root / os.path.normpath(name).lstrip("/"): writing.as_json(value) for name, value in config.items()}

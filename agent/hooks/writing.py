@@ -55,13 +55,18 @@ def place(files: Mapping[Path, bytes], mode: int | None = None) -> None:
     Without a mode a new file gets 0600, and one that is there keeps its mode and owner. A link stays a link: what it
     leads to is the file.
     """
+    wanted = placements(files, mode)
+    check(wanted)
+    for placement in wanted:
+        make_directories(placement.path.parent)
+    install(wanted)
+
+
+def placements(files: Mapping[Path, bytes], mode: int | None = None) -> tuple[Placement, ...]:
+    """What `place` has the placer do."""
     found = {Path(os.path.realpath(path)): content for path, content in files.items()}
     modes = {path: mode if mode is not None or path.exists() else 0o600 for path in found}
-    wanted = [Placement(path, content, mode=modes[path]) for path, content in found.items()]
-    check(wanted)
-    for path in found:
-        make_directories(path.parent)
-    install(wanted)
+    return tuple(Placement(path, content, mode=modes[path]) for path, content in found.items())
 
 
 def make_directories(path: Path) -> None:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent import cleaning, hooks, jsontext, layout, model, phases, refresh, runner
-from agent.apply import cfn, templates, values
+from agent.apply import cfn, cfn_files, templates, values
 from agent.apply.cfn_model import INIT, Config
 from agent.apply.place import UNCHANGED, Change, check
 from agent.documents import Glass
-from agent.errors import ApplyError, MetadataError
-from agent.hooks import reading
+from agent.errors import ApplyError, MetadataError, Unavailable
+from agent.hooks import reading, workplace
 from agent.metadata import Metadata
-from agent.model import Deployment, Document, Entry, JsonMap
+from agent.model import Deployment, Document, Entry, JsonMap, Outcome
 from agent.plan import Hold, Phases, Run, Signal, Step, phases_due, plan, withdrawn
 from agent.settings import Given, Settings
 from agent.trust import judge
@@ -34,7 +34,10 @@ CANCEL, DROP, CLEAN, REBOOT = "cancel", "drop", "clean up", "reboot"
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What would become of one deployment, and why. `sections` are those of a cfn-init document: section -> names."""
+    """What would become of one deployment, and why.
+
+    `sections` are those of a cfn-init document: section -> names; `changes` are its files, as far as they are known.
+    """
 
     key: str
     name: str
@@ -43,6 +46,7 @@ class Due:
     why: str
     hook: str = ""
     sections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,7 @@ def _files(settings: Settings, standing: Iterable[Document]) -> Files:
     except (ApplyError, MetadataError) as exc:
         return Files(fault=str(exc))
     programs = tuple(settings.root / t.target for t in found if t.kind == templates.PROGRAM)
-    return Files(tuple(change for change in changes if change.word != UNCHANGED), programs)
+    return Files(_due_changes(changes), programs)
 
 
 # -------------------------------------------------------------------------------------------- deployments
@@ -202,19 +206,33 @@ def _why_run(entry: Entry) -> str:
 
 def _run(deployment: Deployment, due: Due, settings: Settings) -> Due:
     """What the runner would make of it: another hook than this may answer, or a refusal."""
-    hook = hooks.find(deployment.group, settings, os.environ)
-    why_not = deployment.fault or judge.refusal(deployment, settings)
-    if why_not:
-        return replace(due, step=FAIL, why=why_not)
-    if hook is None:
-        return replace(due, step=FAIL, why=hooks.missing(deployment.group, settings, os.environ))
+    if refusal := judge.refusal(deployment, settings):
+        return replace(due, step=FAIL, why=refusal)
+    hook = runner.hook_of(deployment, settings, os.environ)
+    if isinstance(hook, Outcome):
+        return replace(due, step=FAIL, why=str(hook.stderr).strip())
     due = replace(due, hook=str(hook.path) if hook.path else "built in")
-    if deployment.group != "cfn-init" or hook.path:
-        return due
     try:
-        return replace(due, sections=sections(cfn.plan({INIT: reading.config_map(deployment)}).configs))
-    except MetadataError as exc:
+        if deployment.group == "cfn-init" and not hook.path:
+            return _cfn_init(deployment, due)
+        place = workplace.workplace(deployment, hooks.clean(deployment.group), settings, os.environ)
+        return replace(due, changes=_due_changes(hook.foresee(deployment, place)))
+    except (ApplyError, MetadataError) as exc:
         return replace(due, step=FAIL, why=str(exc))
+    except (OSError, Unavailable) as exc:
+        return replace(due, why=f"{due.why}; its files are not known before: {exc}")
+
+
+def _cfn_init(deployment: Deployment, due: Due) -> Due:
+    configs = cfn.plan({INIT: reading.config_map(deployment)}).configs
+    due = replace(due, sections=sections(configs))
+    with suppress(ApplyError):  # a user of the document's own, say, who is not there yet
+        return replace(due, changes=_due_changes(cfn_files.foresee(file for c in configs for file in c.files)))
+    return due
+
+
+def _due_changes(changes: Iterable[Change]) -> tuple[Change, ...]:
+    return tuple(change for change in changes if change.word != UNCHANGED)
 
 
 def sections(configs: Iterable[Config]) -> dict[str, tuple[str, ...]]:

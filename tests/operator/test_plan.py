@@ -165,6 +165,32 @@ def test_the_sections_of_a_cfn_init_document_are_named(guest: Guest, endpoint: E
     assert SECRET not in page.stdout
 
 
+def test_the_files_of_a_deployment_are_told_and_nothing_of_them_is_there(
+    guest: Guest, endpoint: Endpoint, ask: Ask
+) -> None:
+    place = "/srv/open.json"
+    json_file = {**endpoint.script("json", {place: {"a": 1}, "/srv/closed.json": SECRET}), "group": "json-file"}
+    unfit = {**endpoint.script("unfit", {"relative": 1}), "group": "json-file"}
+    text = {"files": {"/srv/text": {"content": "hello\n", "mode": "0644"}}}
+    files = {**endpoint.script("files", text), "group": "files"}
+    (guest.root / "srv").mkdir()
+    (guest.root / "srv/open.json").write_text("old\n")
+    endpoint.serve(json_file, unfit, files)
+    before = traces(guest.root)
+
+    _, found = planned(ask, "--fetch")
+    page = ask("plan", "--fetch", "--diff").stdout
+
+    assert before == traces(guest.root)
+    assert [("json", "run"), ("unfit", "fail"), ("files", "run")] == steps(found)
+    of_json, _, of_files = (due["files"] for due in found["deployments"])
+    assert {f"{guest.root}{place}": "changed", f"{guest.root}/srv/closed.json": "created"} == of_json
+    assert {f"{guest.root}/srv/text": "created"} == of_files
+    assert "-old" in page
+    assert "+hello" in page
+    assert SECRET not in page
+
+
 def test_a_template_that_cannot_be_rendered_is_told(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
     template(guest, "etc/broken", "{{#never closed}}")
     endpoint.serve(any="thing")
