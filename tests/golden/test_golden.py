@@ -3,10 +3,12 @@
 A case is a file of tests/golden/cases. `{root}` stands for the guest's root in every text of it; files are named below
 that root, null for one that must not be there; {"repeat": text, "times": n} is a long text. An expected text may also
 be an object of claims: starts, ends, has, lacks, shorter_than. `{root}/bin/record` writes what it sees to `{root}/seen`
-and prints what `{root}/reply` holds.
+and prints what `{root}/reply` holds. Nothing may be left running, but for a case that `leaves_a_service`.
 """
 
 import json
+import os
+import signal
 import stat
 import subprocess
 import sys
@@ -14,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.process.guest import MARK, marked
+from tests.tools.guest import within
 
 CASES = Path(__file__).parent / "cases"
 LONGEST_S = 20.0
@@ -38,7 +43,7 @@ def test_hook(path: Path, root: Path, agent_command: list[str], environment: dic
 
     answered = subprocess.run(
         [*agent_command, "--root", str(root), *case.get("flags", []), "hook", case["group"]],
-        env={**environment, **case.get("environment", {})},
+        env={**environment, **case.get("environment", {}), MARK: str(root)},
         input=said.encode(),
         capture_output=True,
         timeout=LONGEST_S,
@@ -55,6 +60,10 @@ def test_hook(path: Path, root: Path, agent_command: list[str], environment: dic
         compare_seen(expected["seen"], json.loads((root / "seen").read_text("utf-8")))
     for name, file in expected.get("files", {}).items():
         compare_file(file, root / name)
+    if case.get("leaves_a_service"):
+        for pid in marked(MARK, str(root)):
+            os.kill(pid, signal.SIGKILL)
+    assert within(3, lambda: not marked(MARK, str(root))), "something is left running"
 
 
 def filled(value: Any, root: str) -> Any:
