@@ -156,6 +156,26 @@ def test_all_processes_of_a_hook_are_ended_with_it(guest: Guest, how: str) -> No
     until(guest, lambda: units(guest, key) == [], "the unit to be forgotten")
 
 
+def test_the_private_files_of_a_hook_go_when_its_runner_was_killed_whosever_they_are(guest: Guest) -> None:
+    # stands in for ansible as another user: it keeps its inputs where that user alone may look
+    hook = """#!/bin/sh
+directory=/var/lib/heat-config/heat-config-ansible.nobody
+install -d -o nobody -m 700 $directory
+echo secret >$directory/private_variables.json
+chown nobody $directory/private_variables.json
+sleep 600
+"""
+    write(guest.root, "var/lib/heat-config/hooks/ansible", hook, 0o755)
+    private = guest.root / "var/lib/heat-config/heat-config-ansible.nobody/private_variables.json"
+    give(guest, {**script("private", ""), "group": "ansible"})
+    until(guest, private.exists, "the hook to write")
+
+    guest.ask("kill", "-KILL", str(runner(guest, "private")))
+
+    assert 130 == outcome(guest, "private")["deploy_status_code"]
+    assert not private.exists()
+
+
 def test_a_service_that_a_hook_leaves_behind_stays_and_the_deployment_can_be_run_again(guest: Guest) -> None:
     give(guest, script("left", LEFT))
     assert 0 == outcome(guest, "left")["deploy_status_code"]
