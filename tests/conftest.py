@@ -41,6 +41,19 @@ def need(*tools: str) -> None:
         require(shutil.which(tool), f"needs {tool} on PATH")
 
 
+def install(directory: Path, *names: str) -> Path:
+    """The agent of this checkout as a program in `directory`, with links of these old names; needs no environment."""
+    program = directory / "agent"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(CHECKOUT)!r})\n"
+        "from agent.cli.main import entry\nentry()\n"
+    )
+    program.chmod(0o755)
+    for name in names:
+        (directory / name).symlink_to(program)
+    return program
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """An empty guest file system, for --root."""

@@ -1,13 +1,12 @@
 """The old names as links to this program, and a bare environment to call them in."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT
+from tests.conftest import install
 
 Door = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -15,14 +14,7 @@ Door = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="session")
 def doors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("doors")
-    program = directory / "agent"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(CHECKOUT)!r})\n"
-        "from agent.cli.main import entry\nentry()\n"
-    )
-    program.chmod(0o755)
-    for name in ("os-apply-config", "os-config-applier", "os-refresh-config", "dib-run-parts"):
-        (directory / name).symlink_to(program)
+    install(directory, "os-apply-config", "os-config-applier", "os-refresh-config", "dib-run-parts")
     return directory
 
 

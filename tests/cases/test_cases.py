@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import install
+
 HERE = Path(__file__).parent
-CHECKOUT = HERE.parents[1]
 
 # suite -> the runner's arguments; {agent} is the program, {doors} the directory of the old names
 SUITES = {
@@ -53,12 +54,7 @@ def unignore_internal_signals() -> None:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The program as a package would install it, and the doors that it makes itself."""
     directory = tmp_path_factory.mktemp("installed")
-    agent, doors = directory / "agent", directory / "doors"
-    agent.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(CHECKOUT)!r})\n"
-        "from agent.cli.main import entry\nentry()\n"
-    )
-    agent.chmod(0o755)
+    agent, doors = install(directory), directory / "doors"
     subprocess.run([agent, "doors", "install", doors], check=True, timeout=30)
     return {"agent": agent, "doors": doors}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, need, require
+from tests.conftest import install, need, require
 
 need("unshare", "mount")
 require(os.geteuid() == 0, "needs root for a mount namespace")
@@ -27,12 +27,7 @@ sys.exit(status)
 @pytest.fixture
 def command(tmp_path: Path) -> Callable[..., list[str]]:
     """The command line that calls a door by its name there."""
-    program = tmp_path / "agent"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(CHECKOUT)!r})\n"
-        "from agent.cli.main import entry\nentry()\n"
-    )
-    program.chmod(0o755)
+    program = install(tmp_path)
     for name in ("lib/heat-cfntools", "cache", "log"):
         (tmp_path / name).mkdir(parents=True)
     binds = "".join(f"mount --bind {tmp_path / name} /var/{name} && " for name in ("lib", "cache", "log"))

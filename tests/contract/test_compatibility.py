@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from agent import serve
+from tests.conftest import install
 
 NOBODY = "http://127.0.0.1:9"  # the discard port: nobody listens
 
@@ -35,11 +35,7 @@ def doors(tmp_path: Path) -> Path:
     """A directory with the old names in it."""
     directory = tmp_path / "doors"
     directory.mkdir()
-    program = directory / "agent"
-    program.write_text(f"#!{sys.executable}\nfrom agent.cli.main import entry\nentry()\n")
-    program.chmod(0o755)
-    for name in ("heat-config", "heat-config-notify"):
-        (directory / name).symlink_to(program)
+    install(directory, "heat-config", "heat-config-notify")
     return directory
 
 

@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT
+from tests.conftest import install
 
 CONFIG_FILES = "var/lib/kolla/config_files"
 OWNER = f"{os.getuid()}:{os.getgid()}"
@@ -53,14 +52,7 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
 @pytest.fixture(scope="session")
 def doors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("doors")
-    program = directory / "agent"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(CHECKOUT)!r})\n"
-        "from agent.cli.main import entry\nentry()\n"
-    )
-    program.chmod(0o755)
-    for name in ("kolla_set_configs", "kolla_start"):
-        (directory / name).symlink_to(program)
+    install(directory, "kolla_set_configs", "kolla_start")
     return directory
 
 

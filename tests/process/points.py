@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.process.endpoint import Endpoint, listening
-from tests.process.guest import Guest
+from tests.process.guest import Guest, until
 
 NAMES = ("first", "second")
 HOOK = """#!/bin/sh
@@ -61,3 +62,26 @@ def thinned(points: list[Point], at_most: int) -> list[Point]:
     even = {points[int(position * step)] for position in range(min(len(points), at_most))}
     kinds = {(point.role, point.call): point for point in reversed(points)}
     return [point for point in points if point in even or point in kinds.values()]
+
+
+def killed_at_the_start(make: Callable[[Path], Guest], scratch: Path) -> Iterator[tuple[str, Guest]]:
+    """A guest for each change that the agent makes of `web` up to its runner: killed just there, then run once more."""
+    guest, record = make(scratch / "recorded"), scratch / "record"
+    guest.once(environment=guest.shim(record))
+    guest.end()
+    points = _start(record)
+    assert len(points) >= 6
+    for number, point in enumerate(points):
+        guest = make(scratch / str(number))
+        guest.once(environment=guest.shim(scratch / f"record-{number}", SHIM_KILL=point, SHIM_VICTIMS="agent"))
+        until(lambda guest=guest: not guest.runners(), "the runner to end")  # type: ignore[misc]
+        guest.once()
+        guest.end()
+        yield point, guest
+
+
+def _start(record: Path) -> list[str]:
+    """What the agent changes of the deployment, up to the start of its runner."""
+    points = [point for point in record.read_text().splitlines() if point.startswith("agent ")]
+    [began] = [at for at, point in enumerate(points) if point.split()[1] == "fork"]
+    return [point for point in points[:began] if "id-web" in point] + [points[began]]

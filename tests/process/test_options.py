@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from agent.options import COMMON
 from tests.process.endpoint import Endpoint
 from tests.process.guest import Guest, until
+from tests.process.points import killed_at_the_start
 
 QUICK = {"min_polling_interval": "0.05", "polling_interval": "0.2"}
 ATTEMPTS = '#!/bin/sh\necho "attempt-${OS_DEPLOY_AGENT_ATTEMPT-none}" >> $WITNESS\nexec sleep 60\n'
@@ -49,20 +51,7 @@ def test_an_interrupted_hook_that_asks_for_it_is_run_again_three_times_and_no_mo
 def test_an_agent_killed_while_it_prepares_the_next_attempt_loses_one_at_most(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
-    record = tmp_path / "record"
-    guest = interrupted(endpoint, tmp_path / "recorded")
-    guest.once(environment=guest.shim(record))
-    guest.end()
-    points = begin(record)
-    assert len(points) >= 6
-
-    for number, point in enumerate(points):
-        guest = interrupted(endpoint, tmp_path / str(number))
-        guest.once(environment=guest.shim(tmp_path / f"record-{number}", SHIM_KILL=point, SHIM_VICTIMS="agent"))
-        until(lambda guest=guest: not guest.runners(), "the runner to end")  # type: ignore[misc]
-        guest.once()
-        guest.end()
-
+    for point, guest in killed_at_the_start(partial(interrupted, endpoint), tmp_path):
         assert guest.seen() in (["attempt-1", "attempt-2"], ["attempt-1", "attempt-3"]), point
         assert ["COMPLETE"] == [sent.judged for sent in endpoint.signals], point
         assert {"id-web": "signalled"} == guest.states(), point
@@ -77,13 +66,6 @@ def interrupted(endpoint: Endpoint, root: Path) -> Guest:
     guest = Guest(root, endpoint)
     killed_runner(guest)
     return guest
-
-
-def begin(record: Path) -> list[str]:
-    """What the agent changes of the deployment, up to the start of its runner."""
-    points = [point for point in record.read_text().splitlines() if point.startswith("agent ")]
-    [began] = [at for at, point in enumerate(points) if point.split()[1] == "fork"]
-    return [point for point in points[:began] if "id-web" in point] + [points[began]]
 
 
 def test_a_runner_that_dies_under_a_living_agent_is_followed_by_the_next_attempt(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.process.endpoint import Endpoint
 from tests.process.guest import Ended, Guest, opened, settle, until
+from tests.process.points import killed_at_the_start
 
 ASKS = """#!/bin/sh
 echo "reboots-${OS_DEPLOY_AGENT_REBOOTS:-0}" >> $WITNESS
@@ -183,20 +185,7 @@ def test_an_agent_killed_around_the_count_neither_loses_nor_doubles_it(
 
 @pytest.mark.slow
 def test_an_agent_killed_while_it_goes_on_after_a_reboot_runs_no_hook_twice(endpoint: Endpoint, tmp_path: Path) -> None:
-    guest = rebooted(endpoint, tmp_path / "recorded")
-    record = tmp_path / "record"
-    guest.once(environment=guest.shim(record))
-    guest.end()
-    points = begin(record)
-    assert len(points) >= 6
-
-    for number, point in enumerate(points):
-        guest = rebooted(endpoint, tmp_path / str(number))
-        guest.once(environment=guest.shim(tmp_path / f"record-{number}", SHIM_KILL=point, SHIM_VICTIMS="agent"))
-        until(lambda guest=guest: not guest.runners(), "the runner to end")  # type: ignore[misc]
-        guest.once()
-        guest.end()
-
+    for point, guest in killed_at_the_start(partial(rebooted, endpoint), tmp_path):
         [sent] = endpoint.signals
         assert "interrupted" in sent.stderr or ["reboots-0", "reboots-1"] == guest.seen(), point
         assert guest.seen() in (["reboots-0"], ["reboots-0", "reboots-1"]), point
@@ -208,13 +197,6 @@ def rebooted(endpoint: Endpoint, root: Path) -> Guest:
     guest.once()
     boot(guest, "boot-2")
     return guest
-
-
-def begin(record: Path) -> list[str]:
-    """What the agent changes of the deployment, up to the start of its runner."""
-    points = [point for point in record.read_text().splitlines() if point.startswith("agent ")]
-    [began] = [at for at, point in enumerate(points) if point.split()[1] == "fork"]
-    return [point for point in points[:began] if "id-web" in point] + [points[began]]
 
 
 def fresh(endpoint: Endpoint, root: Path) -> Guest:
