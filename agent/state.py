@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import jsontext, log
 from agent.errors import Busy, MetadataError, StateError
-from agent.model import Json, JsonMap
+
+if TYPE_CHECKING:
+    from agent.model import Json, JsonMap
 
 LOCK_WAIT_S = 30.0
 LOOKERS_S = (0.001, 0.01, 0.05)  # pauses: what keeps us from a lock may only be somebody who looks at it

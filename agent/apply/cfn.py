@@ -11,19 +11,15 @@ import grp
 import pwd
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from agent.apply import (
     cfn_accounts,
     cfn_commands,
     cfn_files,
-    cfn_packages,
     cfn_parse,
-    cfn_services,
     cfn_sets,
-    cfn_sources,
 )
-from agent.apply.cfn_fetch import Fetch
 from agent.apply.cfn_model import (
     COMMANDS,
     FILES,
@@ -34,11 +30,14 @@ from agent.apply.cfn_model import (
     Changes,
     Config,
     Credentials,
+    Fetch,
     with_names,
 )
 from agent.apply.cfn_programs import Tell
 from agent.errors import MetadataError
-from agent.model import JsonMap
+
+if TYPE_CHECKING:  # the model is 10 ms of classes
+    from agent.model import JsonMap
 
 Known: TypeAlias = Callable[[str], bool]
 
@@ -70,13 +69,32 @@ def plan(metadata: JsonMap, asked: Iterable[str] = ()) -> Plan:
 
 def run(config: Config, fetch: Fetch, tell: Tell) -> None:
     """Apply one config. Raises ApplyError, Unavailable or Refused where it fails."""
-    changes = Changes(packages=cfn_packages.install(config.packages, fetch, tell))
+    changes = Changes(packages=_install(config, fetch, tell))
     changes = with_names(changes, GROUPS, cfn_accounts.add_groups(config.groups, tell))
     changes = with_names(changes, USERS, cfn_accounts.add_users(config.users, tell))
-    changes = with_names(changes, SOURCES, cfn_sources.unpack(config.sources, fetch, tell))
+    changes = with_names(changes, SOURCES, _unpack(config, fetch, tell))
     changes = with_names(changes, FILES, cfn_files.place(config.files, fetch, tell))
     changes = with_names(changes, COMMANDS, cfn_commands.run(config.commands, tell))
-    cfn_services.settle(config.services, changes, tell)
+    if config.services:
+        from agent.apply import cfn_services  # noqa: PLC0415 - what it knows of systemd costs 10 ms
+
+        cfn_services.settle(config.services, changes, tell)
+
+
+def _install(config: Config, fetch: Fetch, tell: Tell) -> frozenset[tuple[str, str]]:
+    if not config.packages:
+        return frozenset()
+    from agent.apply import cfn_packages  # noqa: PLC0415 - for those who have packages
+
+    return cfn_packages.install(config.packages, fetch, tell)
+
+
+def _unpack(config: Config, fetch: Fetch, tell: Tell) -> frozenset[str]:
+    if not config.sources:
+        return frozenset()
+    from agent.apply import cfn_sources  # noqa: PLC0415 - the archives of the standard library cost 5 ms
+
+    return cfn_sources.unpack(config.sources, fetch, tell)
 
 
 def strangers(configs: Iterable[Config], *, user: Known, group: Known) -> list[str]:

@@ -9,21 +9,18 @@ import base64
 import hashlib
 import hmac
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from agent import answers
 from agent.answers import Response
-from agent.apply.cfn_model import Credentials
+from agent.apply.cfn_model import Credentials, Fetch
 from agent.errors import ApplyError
 from agent.transport import Client, Limits
-
-Fetch: TypeAlias = Callable[[str, str], AbstractContextManager[Path]]
-"""Gives a file with what a URL serves, for as long as it is looked at; "" for a name means credentials that fit."""
 
 LIMITS = Limits(connect_s=10.0, read_s=60.0, total_s=1800.0, size=1 << 30)
 PATIENCE_S = 30.0

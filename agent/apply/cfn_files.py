@@ -9,8 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from agent.apply import cfn_parse, install
-from agent.apply.cfn_fetch import Fetch
-from agent.apply.cfn_model import File
+from agent.apply.cfn_model import Fetch, File
 from agent.apply.cfn_programs import Tell
 from agent.apply.place import UNCHANGED, Change, Placement, check
 from agent.errors import ApplyError

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.apply import cfn_metadata
-from agent.apply.cfn_metadata import Resource
+from agent.apply.cfn_api import Resource
 from agent.errors import SettingsError
 from agent.model import Json
 

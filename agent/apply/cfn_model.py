@@ -5,10 +5,14 @@ The sections, their keys and the words for true are those of heat-cfntools 2.0.0
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from agent.model import Json, JsonMap
+if TYPE_CHECKING:  # the model is 10 ms of classes
+    from agent.model import Json, JsonMap
 
 INIT = "AWS::CloudFormation::Init"
 AUTHENTICATION = "AWS::CloudFormation::Authentication"
@@ -19,6 +23,9 @@ APT, DNF, DPKG, GEM, NPM, PIP, PYTHON, RPM, RUBYGEMS, YUM, ZYPPER = (
 MANAGERS = (DPKG, RPM, APT, YUM, DNF, GEM, NPM, PIP, PYTHON, RUBYGEMS, ZYPPER)
 """The package managers in the order in which they are used: heat-cfntools' five, then by name."""
 SYSTEMD, SYSVINIT = "systemd", "sysvinit"
+
+Fetch: TypeAlias = Callable[[str, str], AbstractContextManager[Path]]
+"""Gives a file with what a URL serves, for as long as it is looked at; "" for a name means credentials that fit."""
 
 FILES, SOURCES, GROUPS, USERS, COMMANDS = "files", "sources", "groups", "users", "commands"
 

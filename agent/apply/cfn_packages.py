@@ -13,8 +13,7 @@ from functools import cmp_to_key
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agent.apply.cfn_fetch import Fetch
-from agent.apply.cfn_model import APT, DNF, DPKG, GEM, NPM, PIP, PYTHON, RPM, RUBYGEMS, YUM, ZYPPER, Package
+from agent.apply.cfn_model import APT, DNF, DPKG, GEM, NPM, PIP, PYTHON, RPM, RUBYGEMS, YUM, ZYPPER, Fetch, Package
 from agent.apply.cfn_programs import INSTALL_S, Tell, ask, has, must
 from agent.errors import ApplyError
 

@@ -11,12 +11,15 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agent.apply import cfn_model, render
 from agent.apply.cfn_model import Command, Config, Credentials, File, Group, Package, Service, Source, User, is_true
 from agent.errors import ApplyError
-from agent.model import Json, JsonMap
+
+if TYPE_CHECKING:  # the model is 10 ms of classes
+    from agent.model import Json, JsonMap
 
 SECTIONS = ("packages", "groups", "users", "sources", "files", "commands", "services")
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from agent.errors import MetadataError
-from agent.model import Json, JsonMap
+
+if TYPE_CHECKING:  # the model is 10 ms of classes
+    from agent.model import Json, JsonMap
 
 SETS = "configSets"
 BARE = "config"

@@ -16,8 +16,7 @@ from urllib.parse import unquote, urlsplit
 from agent import transport
 from agent.apply import cfn_archive
 from agent.apply.cfn_archive import DIRECTORY, HARD_LINK, LINK, Archive, Member
-from agent.apply.cfn_fetch import Fetch
-from agent.apply.cfn_model import Source
+from agent.apply.cfn_model import Fetch, Source
 from agent.apply.cfn_programs import Tell
 from agent.errors import ApplyError
 

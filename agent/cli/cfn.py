@@ -7,20 +7,23 @@ import json
 import os
 import signal
 import sys
-from functools import partial
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from agent import jsontext
 from agent.apply import cfn_metadata
 from agent.cli import cfn_log
 from agent.cli.cfn_log import Log
 from agent.errors import AgentError, Interrupted, SettingsError, Unavailable
-from agent.model import JsonMap
-from agent.transport import Client, Limits
 
-LIMITS = Limits()
+if TYPE_CHECKING:
+    from agent.apply.cfn_model import Credentials, Fetch
+    from agent.model import JsonMap
 
 
 def main(name: str, argv: list[str]) -> int:
@@ -58,7 +61,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def init(argv: list[str], log: Log) -> int:
     """Do what the metadata's AWS::CloudFormation::Init says."""
-    from agent.apply import cfn, cfn_fetch  # noqa: PLC0415 - the other doors need none of it
+    from agent.apply import cfn  # noqa: PLC0415 - the other doors need none of it
 
     parser = _parser("cfn-init", "Applies the AWS::CloudFormation::Init of a resource's metadata.")
     parser.add_argument("file", nargs="?", metavar="FILE", help="metadata to use, - for stdin")
@@ -71,11 +74,27 @@ def init(argv: list[str], log: Log) -> int:
     plan = cfn.plan(_metadata(arguments, log), arguments.configsets.split(","))
     for warning in plan.warnings:
         log.warn(warning)
-    fetch = cfn_fetch.fetcher(Client(cfn_fetch.LIMITS, proxy=_proxy(arguments)), plan.credentials)
+    fetch = _fetch(plan.credentials, _proxy(arguments))
     for config in plan.configs:
         log.tell(f"config {config.name}")
         cfn.run(config, fetch, log.tell)
     return 0
+
+
+def _fetch(credentials: Mapping[str, Credentials], proxy: str) -> Fetch:
+    """What fetches by URL; the client is made by the first one that is fetched."""
+
+    @cache
+    def fetcher() -> Fetch:
+        from agent.apply import cfn_fetch  # noqa: PLC0415 - 20 ms for those who fetch something
+        from agent.transport import Client  # noqa: PLC0415 - as above
+
+        return cfn_fetch.fetcher(Client(cfn_fetch.LIMITS, proxy=proxy), credentials)
+
+    def fetch(url: str, name: str) -> AbstractContextManager[Path]:
+        return fetcher()(url, name)
+
+    return fetch
 
 
 def _metadata(arguments: argparse.Namespace, log: Log) -> JsonMap:
@@ -99,29 +118,26 @@ def _from_file(name: str) -> JsonMap:
 
 def _remote(arguments: argparse.Namespace, log: Log) -> JsonMap | None:
     """What the API says; None without credentials, or when it does not answer. A refusal is an error."""
-    pair = _credentials(arguments)
-    if pair is None:
+    if not arguments.credential_file and not (arguments.access_key and arguments.secret_key):
         return None
+    from agent.apply import cfn_api  # noqa: PLC0415 - 20 ms for those who have credentials
+    from agent.transport import Client, Limits  # noqa: PLC0415 - as above
+
+    pair = arguments.access_key, arguments.secret_key
+    if arguments.credential_file:
+        pair = cfn_api.credentials(Path(arguments.credential_file))
     if not arguments.stack or not arguments.resource:
         raise SettingsError("asking the CloudFormation API: --stack and --resource are wanted with credentials")
-    access = cfn_metadata.Access(cfn_metadata.endpoint(arguments.url or ""), *pair)
-    client = Client(LIMITS, proxy=_proxy(arguments))
+    access = cfn_api.Access(cfn_api.endpoint(arguments.url or ""), *pair)
+    client = Client(Limits(), proxy=_proxy(arguments))
     try:
-        found = cfn_metadata.describe(client, access, arguments.stack, arguments.resource)
+        found = cfn_api.describe(client, access, arguments.stack, arguments.resource)
     except Unavailable as exc:
         log.warn(f"{exc}; going on with what was seen last")
         return None
     if found is None:
         raise SettingsError(f"stack {arguments.stack} has no resource {arguments.resource}; look at --resource")
     return found.metadata
-
-
-def _credentials(arguments: argparse.Namespace) -> tuple[str, str] | None:
-    if arguments.credential_file:
-        return cfn_metadata.credentials(Path(arguments.credential_file))
-    if arguments.access_key and arguments.secret_key:
-        return arguments.access_key, arguments.secret_key
-    return None
 
 
 # ---------------------------------------------------------------------------------------- cfn-get-metadata

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from agent import jsontext, process, state
-from agent.apply import cfn_commands, cfn_hooks, cfn_metadata, cfn_model
+from agent.apply import cfn_api, cfn_commands, cfn_hooks, cfn_metadata, cfn_model
+from agent.apply.cfn_api import Access, Resource
 from agent.apply.cfn_hooks import ABSENT, RESTARTED, Absent, HupHook, Main
-from agent.apply.cfn_metadata import Access, Resource
 from agent.cli.cfn_log import Log
 from agent.errors import AgentError, ApplyError, Interrupted, MetadataError, SettingsError
 from agent.model import Json, JsonMap
@@ -104,10 +104,10 @@ def _locked(one: Pass) -> None:
 
 
 def _pass(one: Pass) -> None:
-    key, secret = cfn_metadata.credentials(Path(one.main.credential_file))
-    access = Access(cfn_metadata.endpoint(one.main.url), key, secret)
+    key, secret = cfn_api.credentials(Path(one.main.credential_file))
+    access = Access(cfn_api.endpoint(one.main.url), key, secret)
     for name in dict.fromkeys(hook.resource for hook in one.hooks):
-        resource = cfn_metadata.describe(one.client, access, one.main.stack, name)
+        resource = cfn_api.describe(one.client, access, one.main.stack, name)
         if resource is not None and resource.status.endswith("_IN_PROGRESS"):
             one.log.tell(f"resource {name} is {resource.status}, looked at in the next pass")
             continue

@@ -6,6 +6,7 @@ recorded cases say how. Programs that would change the machine are stand-ins tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from hypothesis import strategies as st
@@ -185,7 +186,15 @@ def _link_at_the_target(difference: Difference) -> bool:
     return bool(links) and difference.kinds == {TREE} and set(difference.paths) - {"srv/calls"} <= {*links, *targets}
 
 
+def _digits(difference: Difference) -> bool:
+    """An owner or group in digits, which is a number to us and the name of nobody to them."""
+    return any(re.search(rb'"(owner|group)": ?"33"', file.content) for file in difference.files.values())
+
+
 EXPECTED = (
+    Expected(
+        "an owner or group in digits", lambda d: d.kinds == {TREE} and d.theirs.status == d.ours.status and _digits(d)
+    ),
     Expected(
         "an owner or group that is not there is passed over",
         lambda d: d.ours.status == 1 and b"placing " in d.ours.stderr and b" here; declare it in " in d.ours.stderr,

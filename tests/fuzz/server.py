@@ -21,7 +21,8 @@ TIME_S = 20
 PRELOADED = {
     "ours": (
         "agent.cli.main agent.cli.apply agent.cli.refresh agent.cli.collect agent.cli.kolla agent.cli.cfn agent.phases"
-        " agent.apply.templates agent.apply.jinja agent.apply.cfn agent.apply.cfn_fetch agent.apply.kolla agent.cache"
+        " agent.apply.templates agent.apply.jinja agent.apply.cfn agent.apply.cfn_fetch"
+        " agent.apply.cfn_services agent.apply.install agent.cli.apply_tree agent.apply.kolla agent.cache"
         " agent.apply.report structlog yaml requests urllib3 http.client json.decoder encodings.idna"
     ),
     "theirs": (
