@@ -164,10 +164,8 @@ class Engine:
                 self._name_unknown_options(deployment)
                 log.info("deployment started", deployment=deployment.id, name=deployment.name, group=deployment.group)
                 if progress.wanted(deployment):
-                    running = (started.pid, started.pidfd)
-                    progress.follow(
-                        deployment, running, self.journal, self.settings, self.metadata.connection("heat").tokens
-                    )
+                    tokens = self.metadata.connection("heat").tokens
+                    progress.follow(deployment, started.pidfd, self.journal, self.settings, tokens)
             self.running[deployment.key] = started
             if self._queue:  # noted while the hook runs, because a durable write takes as long as a short hook
                 with suppress(StateError):  # its own turn will say so

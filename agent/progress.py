@@ -24,7 +24,7 @@ from agent.errors import AgentError, MetadataError
 from agent.hooks.workplace import Workplace
 from agent.identity import Tokens, sign_v2
 from agent.journal import Journal
-from agent.model import Credentials, Deployment, Endpoint, Json, JsonMap
+from agent.model import Credentials, Deployment, Endpoint, Entry, Json, JsonMap
 from agent.settings import Settings
 from agent.signaller import Own
 from agent.transport import Client, Limits
@@ -130,9 +130,14 @@ def _of_name(resource: str, own: Endpoint, server: Own) -> Endpoint:
 # ------------------------------------------------------------------------------------------- in the runner
 
 
-def offer(place: Workplace, deployment: Deployment, settings: Settings) -> Workplace:
-    """The workplace with a file for the hook's own words, which its environment names."""
-    path = _path(deployment.key, os.getpid(), settings)
+def told(deployment: Deployment, entry: Entry, settings: Settings) -> dict[str, str]:
+    """What the hook of a deployment is told in its environment, nothing where no steps are wanted."""
+    return {VARIABLE: str(_path(entry, settings))} if wanted(deployment) else {}
+
+
+def offer(place: Workplace) -> Workplace:
+    """The same workplace with an empty file for the hook's own words where it was told of one."""
+    path = Path(place.told[VARIABLE])
     try:
         path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)  # others pass; only we make and replace files
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -142,12 +147,13 @@ def offer(place: Workplace, deployment: Deployment, settings: Settings) -> Workp
         finally:
             os.close(fd)
     except OSError:  # a full disk costs the hook's words, not the hook
-        return place
-    return replace(place, told={**place.told, VARIABLE: str(path)})
+        return replace(place, told={name: text for name, text in place.told.items() if name != VARIABLE})
+    return place
 
 
-def _path(key: str, runner: int, settings: Settings) -> Path:
-    return settings.path(settings.outputs_dir) / "progress" / f"{key}.{runner}"
+def _path(entry: Entry, settings: Settings) -> Path:
+    """One for each run: the process that shows the last steps of a run removes its file beside the next run."""
+    return settings.path(settings.outputs_dir) / "progress" / f"{entry.key}.{entry.attempt}.{entry.reboots}"
 
 
 # ------------------------------------------------------------------------------------- in its own process
@@ -155,9 +161,8 @@ def _path(key: str, runner: int, settings: Settings) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """What the process that shows a deployment's steps was given; `runner` is the pidfd of `pid`."""
+    """What the process that shows a deployment's steps was given; `runner` is a pidfd."""
 
-    pid: int
     runner: int
     deployment: Deployment
     endpoint: Endpoint
@@ -168,10 +173,8 @@ class Showing:
     settings: Settings
 
 
-def follow(
-    deployment: Deployment, runner: tuple[int, int], journal: Journal, settings: Settings, tokens: Tokens
-) -> None:
-    """Show the steps of a deployment that a `runner` (pid and pidfd) has begun; returns at once."""
+def follow(deployment: Deployment, runner: int, journal: Journal, settings: Settings, tokens: Tokens) -> None:
+    """Show the steps of a deployment that the runner behind the pidfd `runner` has begun; returns at once."""
     server = signaller.own(settings)
     try:
         endpoint = handle(deployment, server)
@@ -179,7 +182,7 @@ def follow(
         log.warning("progress not shown", deployment=deployment.id, reason=str(exc))
         return
     client = transport.client(settings, signaller.SECTIONS[endpoint.transport], Limits(REQUEST_S, REQUEST_S, REQUEST_S))
-    showing = Showing(*runner, deployment, endpoint, server, tokens.lent_to(client), client, journal, settings)
+    showing = Showing(runner, deployment, endpoint, server, tokens.lent_to(client), client, journal, settings)
     try:
         between = os.fork()
     except OSError as exc:
@@ -196,7 +199,7 @@ def _leave(showing: Showing) -> NoReturn:
         if os.fork() == 0:
             settings, key = showing.settings, showing.deployment.key
             _detach(showing.runner, settings.path(settings.log_dir) / f"{key}.log")
-            _show_all(showing, _path(key, showing.pid, settings))
+            _show_all(showing, _path(showing.journal.entry(key), settings))
     except Exception:  # noqa: BLE001 - the last frame of this process: a traceback in the live log
         sys.excepthook(*sys.exc_info())
     finally:
@@ -225,12 +228,18 @@ def _show_all(showing: Showing, path: Path) -> None:
         if mishaps == MISHAPS or (ended and text == ended):
             break
         pause = time.monotonic() + INTERVAL_S
-        if ended or select.select([showing.runner], [], [], INTERVAL_S)[0]:
+        if ended or _is_over(showing):
             ended = ended or f"{_end(showing)} after {time.monotonic() - began:.0f} s"
-            time.sleep(max(pause - time.monotonic(), 0.0))
+        time.sleep(max(pause - time.monotonic(), 0.0))
         text = next_text(_newest_line(path), ended, shown, events)
     with suppress(OSError):  # it was never made
         path.unlink()
+
+
+def _is_over(showing: Showing) -> bool:
+    """Wait a moment; whether the hook has come to its end. A runner that ends may have handed it to a unit's."""
+    left = select.select([showing.runner], [], [], INTERVAL_S)[0]
+    return bool(left) and not showing.journal.running(showing.deployment.key)
 
 
 def _show(showing: Showing, text: str) -> bool:

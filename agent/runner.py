@@ -91,7 +91,7 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
         return None
     try:
         journal.begin(deployment)
-        told = _told(deployment, journal)
+        told = {**_told(deployment, journal), **progress.told(deployment, journal.entry(deployment.key), settings)}
         tree.prctl()  # loaded once here instead of in each child
         hear, tell = os.pipe()
         try:
@@ -158,8 +158,8 @@ def answer(
         except LookupError as exc:
             return reading.data_fault(deployment, exc)
         place = workplace.for_user(place, somebody) if somebody else place
-    if told is not None and progress.wanted(deployment):
-        place = progress.offer(place, deployment, settings)
+    if progress.VARIABLE in place.told:
+        place = progress.offer(place)
     return hook.run(deployment, place)
 
 
