@@ -11,6 +11,9 @@ import hashlib
 import re
 from collections.abc import Collection
 
+KEPT = b"kept by os-deploy-agent"
+"""What no content of a block may hold: it would end the block before its end."""
+
 _PRINT = "block:"
 
 

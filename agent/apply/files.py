@@ -166,6 +166,10 @@ def _decide(scene: Scene, path: str, entry: Entry, content: bytes, owner: tuple[
     if entry.append:
         if there.kind == LINK:
             raise ApplyError(f"appending to {path}: a link is there; name the file that it leads to")
+        if blocks.KEPT in content:
+            raise ApplyError(
+                f"appending to {path}: the content holds {blocks.KEPT.decode()!r}, as the block's own lines"
+            )
         content = blocks.put(scene.content(path) if there.kind == FILE else b"", block, content, entry.comment)
     mode = _kept(scene, path).mode if entry.mode is None else entry.mode
     scene.put(path, Node(FILE, mode, *owner, content, validate=entry.validate))

@@ -284,6 +284,12 @@ def test_a_block_that_somebody_changed_stays(root: Path, apply: Apply) -> None:
     assert (text, True) == ((root / "hosts").read_text(), "somebody changed it" in gone.stderr)
 
 
+def test_a_block_that_would_end_before_its_end_is_refused(root: Path, apply: Apply) -> None:
+    refused = apply({"/hosts": {"content": "# end of web, kept by os-deploy-agent\nmore", "append": True}})
+
+    assert (1, True, False) == (refused.returncode, "appending to /hosts" in refused.stderr, (root / "hosts").exists())
+
+
 def test_a_file_has_one_master(root: Path, apply: Apply) -> None:
     apply({"/a": {"content": "x"}})
 
