@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from http.server import BaseHTTPRequestHandler
 
@@ -11,6 +14,26 @@ import pytest
 from tests.process.endpoint import Endpoint, answering
 from tests.process.guest import Guest, until
 
+HANDS_OVER = """
+import json, os, subprocess, sys
+from pathlib import Path
+from agent import parse, progress, state
+from agent.identity import Tokens
+from agent.journal import Journal
+from agent.metadata import places
+from agent.settings import Given
+from agent.transport import Client, Limits
+settings = Given(Path(sys.argv[1])).settings()
+deployment = parse.deployment(json.loads(sys.argv[2]))
+journal = Journal(places(settings))
+journal.open()
+lock = state.try_lock(journal.lock_path(deployment.key))
+journal.begin(deployment)
+journal.finish(deployment.key, {"deploy_status_code": 0})
+runner = subprocess.Popen(["sh", "-c", "sleep 3 & exit 0"], pass_fds=[lock.fileno()])
+lock.release()
+progress.follow(deployment, os.pidfd_open(runner.pid), journal, settings, Tokens(Client(Limits())))
+"""
 SPEAKS = """#!/bin/sh -e
 echo "half way" >> "$heat_progress_path"
 sleep 1.5
@@ -115,6 +138,19 @@ def test_without_a_handle_a_hook_is_told_of_no_file(guest: Guest, endpoint: Endp
     guest.once()
 
     assert ["none"] == guest.seen()
+
+
+def test_steps_are_followed_to_whom_a_runner_hands_its_deployment(guest: Guest, endpoint: Endpoint) -> None:
+    """As with `runner = unit`: the first process ends at once, and the lock lives on in another."""
+    deployment = json.dumps(endpoint.script("web", "", options={"progress": handle(endpoint)}))
+    command = [sys.executable, "-c", HANDS_OVER, str(guest.root), deployment]
+
+    subprocess.run(command, env=guest.environment(), check=True, timeout=30, stdin=subprocess.DEVNULL)
+
+    until(lambda: len(shown(endpoint)) == 2, "both events")
+    assert ["web: started", "web: ended with status 0"] == reasons(endpoint)
+    seconds = shown(endpoint)[1]["reason"].rpartition(" after ")[2].removesuffix(" s")
+    assert int(seconds) >= 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
