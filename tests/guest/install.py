@@ -17,7 +17,7 @@ PACKAGES = (
     *("python3", "python3-requests", "python3-yaml", "python3-structlog"),
     *("python3-dbus-next", "python3-dbus-fast", "python3-jinja2"),
 )
-TOOLS = {"mmdebstrap": "mmdebstrap", "systemd-analyze": "systemd", "ip": "iproute2", "setpriv": "util-linux"}
+TOOLS = {"mmdebstrap": "mmdebstrap", "ip": "iproute2", "setpriv": "util-linux"}
 RECIPE = "1"  # raise it when this file changes what a root holds
 TRIES = 3
 PAUSE_S = 10.0

@@ -3,8 +3,10 @@
 import json
 import re
 import signal
+import socket
 from pathlib import Path
 
+from tests.conftest import CHECKOUT
 from tests.guest.conftest import Boot
 from tests.guest.guest import Guest
 from tests.guest.machine import UNIT, give, outcome, script, until, write
@@ -38,7 +40,7 @@ def test_the_unit_is_active_and_says_what_it_does(guest: Guest) -> None:
 
 
 def test_the_units_are_verified_without_a_word(guest: Guest) -> None:
-    units = ("os-deploy-agent.service", "os-deploy-agent-once.service", "os-deploy-agent.timer")
+    units = sorted(path.name for path in (CHECKOUT / "systemd").iterdir())
 
     done = guest.run("systemd-analyze", "verify", *units)
 
@@ -111,6 +113,21 @@ def test_a_hang_of_the_loop_itself_is_ended_and_leaves_a_traceback(with_agent: B
         said = guest.ask("journalctl", "--unit", UNIT)
         assert "Fatal Python error: Aborted" in said
         assert "daemon.py" in said
+
+
+def test_a_request_may_take_longer_than_the_watchdog_would_wait(with_agent: Boot) -> None:
+    with with_agent(watched) as guest, guest.inside(lambda: socket.create_server(("127.0.0.1", 8000))):
+        slow = (
+            "[DEFAULT]\ncollectors = request\ntotal_timeout = 2.5\n[request]\nmetadata_url = http://127.0.0.1:8000/\n"
+        )
+        write(guest.root, "etc/os-deploy-agent/30-slow.conf", slow)  # the server takes a connection and never answers
+
+        guest.ask("systemctl", "reload", UNIT)
+
+        until(
+            guest, lambda: "no complete answer within" in guest.show(UNIT, "StatusText"), "the request to be given up"
+        )
+        assert 0 == restarts(guest)
 
 
 def test_a_credential_of_the_service_is_a_settings_file_that_wins(with_agent: Boot) -> None:
