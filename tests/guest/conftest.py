@@ -36,12 +36,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def with_agent(base: Path, tree: Path) -> Boot:
     """Boot a guest that has the agent; `prepare` may change its root before."""
 
-    def start(prepare: Prepare = lambda _root: None, *, enable: bool = True) -> AbstractContextManager[Guest]:
+    def start(
+        prepare: Prepare = lambda _root: None, *, enable: bool = True, until: str = ""
+    ) -> AbstractContextManager[Guest]:
         def both(root: Path) -> None:
             machine.install(root, tree, enable=enable)
             prepare(root)
 
-        return boot(base, prepare=both)
+        return boot(base, prepare=both, until=until)
 
     return start
 

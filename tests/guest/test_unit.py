@@ -20,6 +20,11 @@ def watched(root: Path) -> None:
     write(root, "etc/os-deploy-agent/20-quick.conf", "[DEFAULT]\ntotal_timeout = 0.2\nkill_grace = 0.2\n")
 
 
+def without_source(root: Path) -> None:
+    (root / "etc/os-deploy-agent/10-test.conf").unlink()
+    (root / "var/lib/os-collect-config/local-data").rmdir()
+
+
 def main_pid(guest: Guest) -> int:
     return int(guest.show(UNIT, "MainPID"))
 
@@ -141,16 +146,38 @@ def test_a_credential_of_the_service_is_a_settings_file_that_wins(with_agent: Bo
 def test_without_any_source_it_is_up_waits_and_says_for_what(with_agent: Boot) -> None:
     left = "/var/lib/heat-cfntools/cfn-init-data"
 
-    def without_source(root: Path) -> None:
-        (root / "etc/os-deploy-agent/10-test.conf").unlink()
-        for directory in ("local-data",):
-            (root / "var/lib/os-collect-config" / directory).rmdir()
-
     with with_agent(without_source) as guest:
         until(guest, lambda: left in guest.show(UNIT, "StatusText"), "the status to name the file")
         assert "active" == guest.show(UNIT, "ActiveState")
 
         write(guest.root, left.lstrip("/"), json.dumps({"deployments": [script("first", "#!/bin/sh\necho first\n")]}))
+
+        assert "first\n" == outcome(guest, "first")["deploy_stdout"]
+
+
+def test_a_cloud_init_that_starts_it_and_waits_is_not_waited_for(with_agent: Boot) -> None:
+    left = "/var/lib/heat-cfntools/cfn-init-data"
+    data = json.dumps({"deployments": [script("first", "#!/bin/sh\necho first\n")]})
+    enabled = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\n"
+    enabled += "ExecStart=/bin/mkdir -p /run/cloud-init\nExecStart=/bin/touch /run/cloud-init/enabled\n"
+    final = "[Service]\nType=oneshot\nExecStart=/bin/systemctl start os-deploy-agent.service\n"
+    final += "ExecStart=/bin/touch /run/has-started-it\n[Install]\nWantedBy=multi-user.target\n"
+
+    def with_cloud_init(root: Path) -> None:
+        without_source(root)
+        units = root / "etc/systemd/system"
+        for name, text, target in (("enabled", enabled, "sysinit"), ("final", final, "multi-user")):
+            write(root, f"etc/systemd/system/cloud-{name}.service", text)
+            (units / f"{target}.target.wants").mkdir(exist_ok=True)
+            (units / f"{target}.target.wants/cloud-{name}.service").symlink_to(f"../cloud-{name}.service")
+
+    with with_agent(with_cloud_init) as guest:
+        assert guest.ask("ls", "/run/has-started-it")
+        until(guest, lambda: "waiting for cloud-init to say" in guest.show(UNIT, "StatusText"), "the status")
+
+        guest.ask("sh", "-c", "echo i-1 >/run/cloud-init/.instance-id")
+        until(guest, lambda: left in guest.show(UNIT, "StatusText"), "the status to name what comes next")
+        write(guest.root, left.lstrip("/"), data)
 
         assert "first\n" == outcome(guest, "first")["deploy_stdout"]
 
