@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shipping import cache, image, wheels
+from shipping import cache, deb, image, wheels
 from shipping.image import Plan
 from tests.guest import install as guest
 
@@ -66,7 +66,7 @@ def ensure() -> int:
     """Make all of it; returns an exit status."""
     if guest.ensure(PACKAGES) or install_tools():
         return 1
-    print(f"image: {built()}", file=sys.stderr)
+    print(f"image: {built()}, {deb.package()}", file=sys.stderr)
     return 0
 
 

@@ -82,8 +82,12 @@ def machine(
     *,
     prepare: Callable[[Path], object] = lambda _root: None,
     listen: Callable[[ExitStack], object] = lambda _stack: None,
+    ready: Callable[[Endpoint], object] = lambda _endpoint: None,
 ) -> Iterator[tuple[Guest, Endpoint]]:
-    """A machine that has booted, cloud-init included, and the endpoint that its user data may name."""
+    """A machine that has booted, cloud-init included, and the endpoint that its user data may name.
+
+    `prepare` is given its root, `listen` opens ports in its network, `ready` is given the endpoint: all before it boots.
+    """
     firmware = {"product_name": "OpenStack Nova"} if source is service else {}
 
     def equip(root: Path) -> None:
@@ -96,7 +100,9 @@ def machine(
             listen(stack)
             if source is service:
                 stack.enter_context(_serving(instance))
-            return stack.enter_context(listening(PORT))
+            endpoint = stack.enter_context(listening(PORT))
+            ready(endpoint)
+            return endpoint
 
         made: list[Endpoint] = []
         guest = stack.enter_context(
