@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+KEPT = 6  # of one kind, by last use
 SOURCES = ("agent", "systemd", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -52,4 +53,14 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
             half.mkdir()
             make(half)
             half.rename(target)
+            _forget_old(target.parent, name.partition("-")[0])
+        os.utime(target)
     return target
+
+
+def _forget_old(directory: Path, kind: str) -> None:
+    """Keep the newest of a kind: each change of the agent makes another, and an image is 300 MiB."""
+    made = [path for path in directory.glob(f"{kind}-*") if path.is_dir() and path.suffix != ".half"]
+    for path in sorted(made, key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        shutil.rmtree(path, ignore_errors=True)  # whoever else forgets it just now helps
+        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)

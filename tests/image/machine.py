@@ -86,7 +86,7 @@ def machine(
 ) -> Iterator[tuple[Guest, Endpoint]]:
     """A machine that has booted, cloud-init included, and the endpoint that its user data may name.
 
-    `prepare` is given its root, `listen` opens ports in its network, `ready` is given the endpoint: all before it boots.
+    Before it boots, `prepare` is given its root, `listen` opens ports in its network, `ready` is given the endpoint.
     """
     firmware = {"product_name": "OpenStack Nova"} if source is service else {}
 

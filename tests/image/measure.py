@@ -32,9 +32,8 @@ def main() -> int:
     print(f"Debian package                 {deb.package().stat().st_size / 2**20:6.1f} MiB")
     for what, source in (("a file that is there", there), ("cloud-init, NoCloud", machine.no_cloud)):
         taken = [boot_to_signal(image, source) for _ in range(BOOTS)]
-        print(
-            f"power on to first outcome, {what}: {statistics.median(taken):.1f} s ({min(taken):.1f} to {max(taken):.1f})"
-        )
+        middle, least, most = statistics.median(taken), min(taken), max(taken)
+        print(f"power on to first outcome, {what}: {middle:.1f} s ({least:.1f} to {most:.1f})")
     return 0
 
 
