@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import time
@@ -61,6 +62,7 @@ def _look(settings: Settings) -> Status:
 
 def _wait(settings: Settings, deadline: float) -> tuple[Status, float]:
     """Look again until nothing is pending; on a terminal one line says what is waited for."""
+    gc.enable()  # see cli/main.py; here it does matter
     progress = sys.stderr.isatty()
     while (seen := _look(settings)).pending and (now := time.time()) < deadline:
         if progress:

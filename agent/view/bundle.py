@@ -93,12 +93,12 @@ def _input(element: Json) -> Json:
     return element
 
 
-def pack(files: Iterable[tuple[str, str]], scrub: Scrub, now: float) -> bytes:
+def pack(files: Iterable[tuple[str, str]], scrub: Scrub, now: float, limit: int = LIMIT) -> bytes:
     """A gzipped tar of files in their order, texts by their ends when they are long, until the bundle is full.
 
     Its last file, `omitted`, names what had no room.
     """
-    buffer, left, omitted = io.BytesIO(), LIMIT, []
+    buffer, left, omitted = io.BytesIO(), limit, []
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
         for name, text in files:
             data = scrub(text).encode("utf-8", "replace")

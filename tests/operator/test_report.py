@@ -140,13 +140,14 @@ def test_a_report_is_bounded_however_much_was_printed(guest: Guest, endpoint: En
 
 
 def test_a_bundle_that_is_full_names_what_it_left_out(tmp_path: Path) -> None:
-    files = [(f"{number}.txt", f"{number}" * bundle.FILE_LIMIT) for number in range(10, 90)]
-    (tmp_path / NAME).write_bytes(bundle.pack(files, bundle.Scrub(()), 0.0))
+    files = [(f"{number}.json", f"{number}" * 50) for number in range(10, 90)]
+    (tmp_path / NAME).write_bytes(bundle.pack(files, bundle.Scrub(()), 0.0, limit=4321))
 
     kept = contents(tmp_path / NAME)
 
     omitted = kept.pop("omitted").split()
-    assert sum(map(len, kept.values())) <= bundle.LIMIT
+    assert sum(map(len, kept.values())) <= 4321
+    assert omitted
     assert [name for name, _ in files] == [*kept, *omitted]
 
 
