@@ -221,11 +221,9 @@ def present(settings: Settings, environ: Mapping[str, str]) -> bool:
     base = Path(layout.phases(environ, settings.root, settings.phases_dir)[0])
     if not base.is_dir():
         return False
-    from agent import phases  # noqa: PLC0415 - for guests that have them
+    from agent import parts, phases  # noqa: PLC0415 - for guests that have them
 
-    pattern = environ.get("RUN_PARTS_REGEX") or phases.NAMES
-    directories = [base / f"{phase}.d" for phase in phases.PHASES]
-    return any(set(phases.scripts(str(d), pattern)) - {phases.DISPATCH} for d in directories if d.is_dir())
+    return any(set(parts.present(f"{base}/{phase}.d", environ)) - {phases.DISPATCH} for phase in phases.PHASES)
 
 
 def log_file(settings: Settings) -> Path:

@@ -23,7 +23,8 @@ from agent.cache import Cache, Item
 from agent.errors import AgentError, ApplyError, Busy
 from agent.live import LiveLog
 from agent.model import Document, JsonMap
-from agent.phases import Refreshed, Surroundings
+from agent.parts import Surroundings
+from agent.phases import Refreshed
 from agent.settings import Settings
 
 OPEN, FAILED, BUSY = "open", "failed", "busy"

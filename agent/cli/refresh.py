@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from agent import layout, phases
+from agent import layout, parts, phases
 from agent.errors import ApplyError, Busy, Interrupted
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
@@ -71,7 +71,7 @@ def os_refresh_config(argv: list[str], environ: Mapping[str, str]) -> int:
         tell("ERROR", str(exc))
         return 1
     try:
-        timeout_s = float(arguments.timeout) if (arguments.timeout or 0) > 0 else phases.FOREVER
+        timeout_s = float(arguments.timeout) if (arguments.timeout or 0) > 0 else parts.FOREVER
         return 1 if phases.refresh(base, environ, _say, tell, timeout_s=timeout_s).failed else 0
     finally:
         lock.release()
@@ -113,17 +113,17 @@ def dib_run_parts(argv: list[str], environ: Mapping[str, str]) -> int:
         return 1
     try:
         if listing:
-            names = phases.scripts(directory, environ.get("RUN_PARTS_REGEX") or phases.NAMES)
+            names = parts.present(directory, environ)
             sys.stdout.write("".join(f"{directory}/{name}\n" for name in names))
             return 0
-        parts = phases.run_parts(directory, environ, _say)
+        done = parts.run_parts(directory, environ, _say)
     except (ApplyError, OSError) as exc:
         _say(f"Cannot run the scripts of {directory}: {exc}")
         return 1
-    if not parts.status:
-        for line in phases.profile(parts):
+    if not done.status:
+        for line in parts.profile(done):
             _say(line)
-    return parts.status
+    return done.status
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import phases, tree
+from agent import parts, tree
 from tests.apply.conftest import Door, script
 
 
@@ -37,7 +37,7 @@ def test_a_number_longer_than_any_integer_has_its_place(tmp_path: Path) -> None:
     for name in ("9" * 200, "10" + "0" * 200, "2"):
         script(tmp_path / name, "")
 
-    assert ("2", "9" * 200, "10" + "0" * 200) == phases.scripts(str(tmp_path))
+    assert ("2", "9" * 200, "10" + "0" * 200) == parts.scripts(str(tmp_path))
 
 
 def test_an_expression_that_is_none_runs_nothing_and_says_so(tmp_path: Path, door: Door) -> None:
