@@ -43,12 +43,12 @@ class Plan:
     before: Notes
     after: Notes
     due: Units
-    over: bool = False  # nothing is left to remember
+    over: bool = False  # there is a home in which nothing is left to remember
 
     @property
     def same(self) -> bool:
         """Whether applying would change nothing, tell nobody, and remember nothing new."""
-        return not self.act.paths and self.before == self.after and not self.due
+        return not self.act.paths and self.before == self.after and not self.due and not self.over
 
 
 @contextmanager
@@ -83,8 +83,9 @@ def plan(entries: Iterable[Entry], root: Path, directory: Path, name: str, fetch
 
     Raises ApplyError for what cannot be done at all, and whatever `fetch` raises.
     """
-    scene = Scene(root)
-    where = home_of(directory, name)
+    scene, where = Scene(root), home_of(directory, name)
+    if not where.is_relative_to(root):
+        raise ApplyError(f"keeping originals in {directory}: that is not below {root}; see HEAT_FILES_WORKING")
     home = Home(f"/{where.relative_to(root)}")
     memory, known = originals.read(scene, home), notes.read(where, name)
     wanted = _contents(scene, entries, fetch)
@@ -110,8 +111,9 @@ def plan(entries: Iterable[Entry], root: Path, directory: Path, name: str, fetch
     make, rest = (changes(keep), changes(scene)), tuple(map(changes, forget))
     act = scene_act.Plan(make, rest, withdrawn, tuple(warnings))
     listed = place.check(_placement(scene, path, paths.get(path)) for path in _shown(scene, paths, withdrawn))
+    over = not new.saved and not kept and where.is_dir()
     after = Notes(name, {path: entry.units for path, entry in paths.items() if path in new.saved})
-    return Plan(where, act, listed, known, after, _due(scene, listed, known, paths), not new.saved and not kept)
+    return Plan(where, act, listed, known, after, _due(scene, listed, known, paths), over)
 
 
 def apply(wanted: Plan, services: Services | None) -> None:
@@ -127,10 +129,18 @@ def apply(wanted: Plan, services: Services | None) -> None:
     scene_act.apply(wanted.act)
     if services is not None:
         notify.tell(services, due)
-    if not wanted.over:
+    if wanted.over:
+        _remove(wanted.home)
+    elif wanted.after.of or wanted.home.is_dir():
         notes.write(wanted.home, wanted.after)
-    elif wanted.home.is_dir():
-        install.remove(wanted.home)
+
+
+def _remove(home: Path) -> None:
+    try:
+        install.remove(home)
+    except OSError as exc:
+        reason = f"{exc.strerror}; run it again"
+        raise ApplyError(f"the files are in their place, but {home} was not removed: {reason}") from exc
 
 
 # ------------------------------------------------------------------------------------------------ decisions

@@ -57,9 +57,15 @@ def apply(plan: Plan) -> None:
     with ExitStack() as steps:
         for step in plan.make:
             steps.enter_context(acting(step))
-    for step in plan.forget:
-        with acting(step):
-            pass
+    try:
+        for step in plan.forget:
+            with acting(step):
+                pass
+    except ApplyError as exc:
+        why = exc.__cause__ or exc
+        raise ApplyError(
+            f"the files are in their place, but originals were not tidied away ({why}); run it again"
+        ) from exc
 
 
 def changes(scene: Scene) -> Changes:

@@ -211,6 +211,8 @@ def test_a_disk_that_takes_no_more_leaves_every_file_as_it_was(
                 yield f"ended with {ended.returncode}: {ended.stderr}"
             if error == "ENOSPC" and guest.seen() not in (before, states[1]):
                 yield f"not all as before: {guest.seen()}"
+            if ended.returncode == 1 and (guest.seen() == states[1]) != ("are in their place" in ended.stderr):
+                yield f"it does not say what it did: {ended.stderr}"
 
         return spoil(name, states, scratch, full)
 
