@@ -15,13 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from agent import handover, hooks, log, model, runner, state
+from agent import hooks, log, model, runner, state
 from agent.errors import AgentError, Interrupted
 from agent.journal import Journal
 from agent.live import LiveLog
 from agent.model import Deployment, Entry, JsonMap
 from agent.runner import Running
-from agent.settings import Settings
+from agent.settings import UNIT, Settings
 from agent.state import Lock
 
 KEY = "cleaning.up"  # of no deployment: no key holds a dot
@@ -127,6 +127,8 @@ def start(
 
 def in_unit() -> NoReturn:
     """The same as systemd runs it; stdin is the lock."""
+    from agent import handover  # noqa: PLC0415 - as below
+
     taken = handover.take()
     signal.signal(signal.SIGTERM, runner.interrupt)
     listed = tuple(handover.from_json(given) for given in taken.work["listed"])
@@ -151,7 +153,9 @@ def _clean(groups: tuple[str, ...], listed: tuple[Deployment, ...], settings: Se
 def _main(groups: tuple[str, ...], listed: tuple[Deployment, ...], settings: Settings, lock: Lock) -> NoReturn:
     status = 70
     try:
-        if settings.runner == handover.UNIT:
+        if settings.runner == UNIT:
+            from agent import handover  # noqa: PLC0415 - for this process alone
+
             runner.detach(2, lock.fileno())
             work: JsonMap = {"groups": list(groups), "listed": [handover.as_json(deployment) for deployment in listed]}
             status = handover.run("agent.cleaning", "cleaning", work, settings, (lock.fileno(), 0), LONGEST_S + 60.0)

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-UNIT = "unit"
-"""The value of the setting `runner` that asks for this."""
 # Calls `in_unit` of one of our modules.
 PROGRAM = """import sys
 from importlib import import_module

@@ -25,7 +25,7 @@ from agent.live import LiveLog
 from agent.model import Document, JsonMap
 from agent.parts import Surroundings
 from agent.phases import Refreshed
-from agent.settings import Settings
+from agent.settings import UNIT, Settings
 
 OPEN, FAILED, BUSY = "open", "failed", "busy"
 """What we say to the agent: we stand at 55 and wait; or why we end without success, in one line."""
@@ -53,7 +53,7 @@ def main(job: Job, listens: int, says: int) -> NoReturn:
     """Run the phases and end; only the agent's fork of itself comes here."""
     status = 70
     try:
-        if job.settings.runner == handover.UNIT:
+        if job.settings.runner == UNIT:
             runner.detach(2, listens, says)
             _hand_over(job, listens, says)
         else:

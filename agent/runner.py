@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from agent import handover, hooks, log, model, options, process, progress, state, tree
+from agent import hooks, log, model, options, process, progress, state, tree
 from agent.errors import StateError, Unavailable
 from agent.hooks import (
     reading,
@@ -35,7 +35,7 @@ from agent.hooks import (
 from agent.journal import Journal
 from agent.live import JOURNALD, LiveLog, journald
 from agent.model import Deployment, Entry, JsonMap, Outcome
-from agent.settings import Settings
+from agent.settings import UNIT, Settings
 from agent.state import Lock, Places
 from agent.systemd import notify, units
 from agent.trust import judge
@@ -185,7 +185,7 @@ def _not_kept(deployment: Deployment, hook: hooks.Hook, settings: Settings) -> s
     asked = sorted([*manner.limits, *(["cpu"] if manner.cpu_percent else [])])
     if asked and hook.refuses_limits:
         return f"its group does not know {', '.join(asked)}, remove it: {hook.refuses_limits}"
-    if hook.limits_containers or settings.runner == handover.UNIT:
+    if hook.limits_containers or settings.runner == UNIT:
         return ""
     if manner.cpu_percent:
         return "its option cpu is kept by a systemd unit alone; set runner to unit"
@@ -302,7 +302,7 @@ def _main(
     status = 70
     try:
         # a fault is answered here: a unit reads the deployment as it came, and knows none that was found since
-        if settings.runner == handover.UNIT and not (refusal or deployment.fault):
+        if settings.runner == UNIT and not (refusal or deployment.fault):
             detach(2, lock.fileno(), tell)
             _hand_over(deployment, journal, settings, lock, tell, told)
         else:
@@ -340,6 +340,8 @@ def _hand_over(
     deployment: Deployment, journal: Journal, settings: Settings, lock: Lock, tell: int, told: Mapping[str, str]
 ) -> None:
     """Let systemd start the runner. Where it certainly did not, that is the outcome."""
+    from agent import handover  # noqa: PLC0415 - for this process alone
+
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever cancels means the runner, and finds it in a moment
     try:
         reason = handover.start(deployment, told, settings, lock.fileno(), tell)
@@ -354,6 +356,8 @@ def _hand_over(
 
 def in_unit() -> NoReturn:
     """The runner as systemd starts it; stdin is the lock, stdout the agent's ear."""
+    from agent import handover  # noqa: PLC0415 - as above
+
     taken = handover.take()
     settings, deployment = taken.settings, handover.from_json(taken.work["deployment"])
     signal.signal(signal.SIGTERM, interrupt)

@@ -24,6 +24,7 @@ Ini = dict[str, dict[str, list[str]]]
 CONFIG_DIR = "etc/os-deploy-agent"
 OLD_CONFIG = "etc/os-collect-config.conf"
 CREDENTIAL = "os-deploy-agent.conf"
+UNIT = "unit"  # the value of the setting runner for systemd units of their own
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 OVERLAID_SECTIONS = ("cfn", "heat", "request", "zaqar", "ec2")
 
