@@ -138,7 +138,7 @@ def test_the_manual_says_what_help_says(
     commands: tuple[syntax.Command, ...], environment: dict[str, str], agent_command: list[str]
 ) -> None:
     pages = dict(man.pages())
-    for command in commands[1:]:
+    for command in (command for command in commands if command.name in ("run", "status", "signal")):
         told = subprocess.run(
             [*agent_command, command.name, "--help"], env=environment, capture_output=True, text=True, timeout=30
         ).stdout
