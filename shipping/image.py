@@ -113,17 +113,19 @@ def environment(plan: Plan) -> dict[str, str]:
         "DIB_OS_DEPLOY_AGENT_WHEELS": str(wheels.wheelhouse()),
         "DIB_OS_DEPLOY_AGENT_SOURCE": str(CHECKOUT),
     }
-    return {**ours, **mirrors(), **kept, **dict(plan.variables)}
+    debian = any(element.startswith("debian") for element in plan.elements)
+    return {**ours, **(mirrors() if debian else {}), **kept, **dict(plan.variables)}
 
 
 @functools.cache
 def mirrors() -> Mapping[str, str]:
-    """Where apt of this machine gets its packages from is where an image gets its own from."""
+    """Where apt of this machine gets Debian's packages from is where an image of Debian gets its own from."""
     if not shutil.which("apt-get"):
         return {}
     asked = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
     lines = subprocess.run(asked, capture_output=True, text=True, timeout=60).stdout.splitlines()
-    known = {release: address.rstrip("/") for address, release in map(str.split, lines)}
+    pairs = [line.split() for line in lines if len(line.split()) == 2]  # a flat repository has no release
+    known = {release: address.rstrip("/") for address, release in pairs}
     suite = os.environ.get("DIB_RELEASE", "bookworm")
     named = {"DIB_DISTRIBUTION_MIRROR": suite, "DIB_DEBIAN_SECURITY_MIRROR": f"{suite}-security"}
     return {name: known[release] for name, release in named.items() if release in known}

@@ -93,6 +93,9 @@ def test_a_dry_run_names_each_distributions_packages(
 
     told = image.render(Plan(tmp_path, (element, *ours), variables=(("DIB_RELEASE", release),)))
 
+    of_debian = image.mirrors().get("DIB_DISTRIBUTION_MIRROR", "none")
+    assert element == "debian-minimal" or f"DIB_DISTRIBUTION_MIRROR={of_debian}\n" not in told
+
     asked = ("os-deploy-agent-dbus", "ansible-core", "puppet-agent", "docker-engine")
     for package, name in zip(asked, DISTRIBUTIONS[distribution], strict=True):
         assert re.search(rf"^  install.d install {re.escape(name)}  [\w-]+: {package}$", told, re.MULTILINE), told
