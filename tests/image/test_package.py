@@ -89,7 +89,8 @@ def test_a_package_is_installed_upgraded_in_mid_hook_and_purged_without_a_trace(
     (guest.root / "root/go").touch()
     wait_signals(guest, endpoint, 1)
 
-    assert ("COMPLETE", "went on\n") == (endpoint.signals[0].judged, endpoint.signals[0].body["deploy_stdout"])
+    outcome, journal = endpoint.signals[0], guest.run("journalctl", "--boot", "--no-pager", "--output", "cat").stdout
+    assert ("COMPLETE", "went on\n") == (outcome.judged, outcome.body["deploy_stdout"]), outcome.stderr + journal[-6000:]
     assert "ran\n" == (guest.root / "root/ran").read_text()
     assert "+upgraded" in guest.ask("dpkg-query", "--show", "os-deploy-agent")
 
