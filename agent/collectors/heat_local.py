@@ -61,4 +61,5 @@ def _look_who_may_read(path: Path, settings: Settings, *, is_news: bool) -> None
         elif is_news:
             log.warning("credentials readable by everybody", file=str(path), advice="set heat_local.tighten")
     except OSError as exc:
-        log.warning("readable by everybody, and stays so", file=str(path), reason=str(exc))
+        if is_news:
+            log.warning("readable by everybody, and stays so", file=str(path), reason=str(exc))

@@ -83,14 +83,18 @@ def test_a_package_is_installed_upgraded_in_mid_hook_and_purged_without_a_trace(
 
     guest.ask("dpkg", "--install", "/root/first.deb", timeout_s=120)
     wait_for((guest.root / "root/ran").exists, 60, lambda: f"the hook\n{guest.run('journalctl', '-b').stdout[-4000:]}")
+    wait_for(
+        lambda: guest.show(UNIT, "TasksCurrent") == "1", 60, lambda: "the deployment's own unit to have taken over"
+    )
     old = guest.show(UNIT, "MainPID")
     guest.ask("dpkg", "--install", "/root/newer.deb", timeout_s=120)
     wait_for(lambda: guest.show(UNIT, "MainPID") not in (old, "0"), 60, lambda: "the agent's new version")
     (guest.root / "root/go").touch()
     wait_signals(guest, endpoint, 1)
 
-    outcome, journal = endpoint.signals[0], guest.run("journalctl", "--boot", "--no-pager", "--output", "cat").stdout
-    assert ("COMPLETE", "went on\n") == (outcome.judged, outcome.body["deploy_stdout"]), outcome.stderr + journal[-6000:]
+    outcome = endpoint.signals[0]
+    journal = guest.run("journalctl", "--boot", "--no-pager", "--output", "cat").stdout[-6000:]
+    assert ("COMPLETE", "went on\n") == (outcome.judged, outcome.body["deploy_stdout"]), outcome.stderr + journal
     assert "ran\n" == (guest.root / "root/ran").read_text()
     assert "+upgraded" in guest.ask("dpkg-query", "--show", "os-deploy-agent")
 
