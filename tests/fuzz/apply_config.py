@@ -295,6 +295,10 @@ def _kept_rights(difference: Difference) -> bool:
 
 
 EXPECTED = (
+    Expected(
+        "a control key `set`",
+        lambda d: d.theirs.status == 0 and b"unrecognised file control key 'set'" in d.ours.stderr,
+    ),
     Expected("the set-uid right of an existing file", _kept_rights),
     Expected(
         '`--key ""` applies all templates',
