@@ -217,4 +217,5 @@ def recorded_reboot(endpoint: Endpoint, root: Path) -> list[str]:
     guest.end()
     points = record.read_text().splitlines()
     [stored] = [at for at, point in enumerate(points) if "rename" in point and "id-web.notify.json" in point]
-    return [p for p in points[stored + 1 :] if p.startswith("agent ") and p.split()[1] not in ("wait", "recv_into")]
+    calls = [point for point in points[stored + 1 :] if point.startswith("agent ")]
+    return [point for point in calls if point.split()[1] not in ("wait", "waitpid", "recv_into")]
