@@ -343,12 +343,15 @@ def _hand_over(
     from agent import handover  # noqa: PLC0415 - for this process alone
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever cancels means the runner, and finds it in a moment
+    lock.note({"deployment": deployment.id})  # a pid in it is the runner's
     try:
         reason = handover.start(deployment, told, settings, lock.fileno(), tell)
     except Unavailable as exc:
         log.error("nobody says whether the unit was started, the lock will tell", reason=str(exc))
         return
-    if reason:
+    if reason and "pid" in state.holder_of(journal.lock_path(deployment.key)):
+        log.error("the unit failed, its runner lived", deployment=deployment.id, reason=reason)
+    elif reason:
         why = f"the unit for '{deployment.name}' was not started: {reason}; mend that, or see the setting runner\n"
         body = Outcome(model.STATUS_REFUSED, "", why).body()
         _store(deployment.key, body, journal, settings.signal_patience, tell)

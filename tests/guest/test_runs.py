@@ -138,6 +138,19 @@ def test_a_deployment_survives_an_upgrade_of_the_package(with_agent: Boot) -> No
         assert "99" in guest.ask("os-deploy-agent", "--version")
 
 
+def test_an_outcome_stands_although_systemd_did_not_hear_that_its_hook_runs(with_agent: Boot) -> None:
+    with with_agent() as guest:
+        program = guest.root / HOME / "agent/runner.py"
+        silent = program.read_text().replace('notify.notifier(os.environ).ready("the hook is running")', "pass")
+        program.write_text(silent)
+
+        give(guest, script("unheard", "#!/bin/sh\necho end >>/root/seen-unheard\n"))
+
+        assert 0 == outcome(guest, "unheard")["deploy_status_code"]
+        until(guest, lambda: "its runner lived" in guest.ask("journalctl", "--unit", UNIT), "the failed job to be seen")
+        assert (0, ["end"]) == (outcome(guest, "unheard")["deploy_status_code"], seen(guest, "unheard"))
+
+
 @pytest.mark.parametrize("how", ["timeout", "cancel", "stop", "kill"])
 def test_all_processes_of_a_hook_are_ended_with_it(guest: Guest, how: str) -> None:
     key = f"all-{how}"
