@@ -73,6 +73,8 @@ class Reboots:
             return False
         log.info("rebooted, hook is run again", deployment=entry.id)
         self._journal.unmark(key)
+        # a wish that names the same boot once more is another one; a crash just before this costs one count
+        self._journal.note(key, left_boot="")
         return True
 
     def _fail(self, why: str) -> tuple[str, ...]:

@@ -235,11 +235,11 @@ def rerun(key: str, journal: Journal, settings: Settings) -> bool:
 
 
 def boot_id(settings: Settings) -> str:
-    """Which boot of the machine this is, "" when the kernel does not say."""
+    """Which boot of the machine this is, "unknown" when the kernel does not say."""
     for path in (settings.path(BOOT_ID), Path(BOOT_ID)):
         with suppress(OSError):  # below another root there is none
             return path.read_text("ascii", "replace").strip()
-    return ""
+    return "unknown"
 
 
 def reboot(command: list[str]) -> None:

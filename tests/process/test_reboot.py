@@ -87,6 +87,19 @@ def test_a_hook_that_asks_again_and_again_fails_after_three_reboots(machine: Gue
     assert not [name for name in sent.body if name.startswith("os_deploy_agent")]
 
 
+def test_reboots_are_bounded_also_where_hook_and_agent_know_the_boot_by_different_ids(
+    machine: Guest, endpoint: Endpoint
+) -> None:
+    theirs = f"#!/bin/sh\necho theirs > {machine.root}/proc/sys/kernel/random/boot_id\n"
+    endpoint.serve(endpoint.script("web", theirs + asks(99)))
+
+    boots(machine, *["ours"] * 6)
+
+    assert [f"reboots-{number}" for number in range(4)] == machine.seen()
+    [sent] = endpoint.signals
+    assert (194, True) == (sent.body["deploy_status_code"], "it had 3 reboots already" in sent.stderr)
+
+
 def test_the_daemon_reboots_once_nothing_else_runs(machine: Guest, endpoint: Endpoint) -> None:
     gated = "#!/bin/sh\nwhile [ ! -e $WITNESS.open ]; do sleep 0.05; done\n"
     endpoint.serve(endpoint.script("web", asks(1)), endpoint.script("other", gated))
