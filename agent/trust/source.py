@@ -54,6 +54,9 @@ def yaml(data: bytes, what: str) -> Json:
 
     class Loader(library.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+            for key, _ in node.value:
+                if not isinstance(key, library.ScalarNode):
+                    raise TrustError(f"reading {what}, line {key.start_mark.line + 1}: a key is no plain word")
             keys = [key.value for key, _ in node.value]
             if len(keys) != len(set(keys)):
                 raise TrustError(f"reading {what}, line {node.start_mark.line + 1}: a key stands twice")
