@@ -4,7 +4,7 @@ PY := .ci/python
 BUILD := /tmp/os-deploy-agent-build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz image deb container lock clean
+.PHONY: help demo test check bench fuzz image deb container lock clean qemu
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ deb:  ## build a Debian package with everything in it, in $(BUILD); PYTHON_OF=3.
 
 container:  ## build an image of a container that holds the agent, tagged localhost/os-deploy-agent (ENGINE=docker, BASE=...)
 	@$(PY) -m shipping container $(if $(ENGINE),--engine $(ENGINE)) $(if $(BASE),--set BASE=$(BASE))
+
+qemu:  ## boot the image on an emulated machine and cut its power, as root (minutes)
+	@$(PY) -m tests.image qemu
+	@$(PY) -m pytest tests/image/qemu.py
 
 lock:  ## write .ci/locks again (LOCK=--upgrade takes the newest of everything)
 	@.ci/lock $(LOCK)

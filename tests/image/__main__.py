@@ -7,14 +7,18 @@ from tests.image import install
 
 
 def main(argv: list[str]) -> int:
-    if argv not in (["install"], ["root"], ["measure"]):
-        print("usage: python -m tests.image {install|root|measure}", file=sys.stderr)
+    if argv not in (["install"], ["root"], ["measure"], ["qemu"]):
+        print("usage: python -m tests.image {install|root|measure|qemu}", file=sys.stderr)
         return 64
     try:
         if argv == ["measure"]:
             from tests.image import measure
 
             return measure.main()
+        if argv == ["qemu"]:
+            from tests.image import disk
+
+            return install.ensure() or disk.ensure()
         return install.ensure() if argv == ["install"] else install.say_root()
     except CannotBuild as exc:
         print(exc, file=sys.stderr)
