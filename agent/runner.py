@@ -90,24 +90,37 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
     if lock is None:
         return None
     try:
-        journal.begin(deployment)
-        told = {**_told(deployment, journal), **progress.told(deployment, journal.entry(deployment.key), settings)}
-        tree.prctl()  # loaded once here instead of in each child
-        hear, tell = os.pipe()
+        hear, tell = _pipe(deployment)  # before the mark: one without a runner would count as interrupted
         try:
-            pid = os.fork()
-        except OSError as exc:
-            os.close(hear)
-            journal.not_begun(deployment.key)
-            raise StateError(f"starting the runner of {deployment.id}: {exc.strerror}; end other processes") from exc
-        else:
+            journal.begin(deployment)
+            told = {**_told(deployment, journal), **progress.told(deployment, journal.entry(deployment.key), settings)}
+            tree.prctl()  # loaded once here instead of in each child
+            pid = _fork(deployment, journal)
             if pid == 0:
                 _main(deployment, journal, settings, lock, tell, told, refusal)
+        except StateError:
+            os.close(hear)
+            raise
         finally:
             os.close(tell)
     finally:
         lock.release()  # of our copy: the child keeps the lock
     return Running(deployment.key, pid, os.pidfd_open(pid), hear)
+
+
+def _pipe(deployment: Deployment) -> tuple[int, int]:
+    try:
+        return os.pipe()
+    except OSError as exc:
+        raise StateError(f"starting the runner of {deployment.id}: {exc.strerror}; see ulimit -n") from exc
+
+
+def _fork(deployment: Deployment, journal: Journal) -> int:
+    try:
+        return os.fork()
+    except OSError as exc:
+        journal.not_begun(deployment.key)
+        raise StateError(f"starting the runner of {deployment.id}: {exc.strerror}; end other processes") from exc
 
 
 def adopt(key: str, journal: Journal) -> Running:

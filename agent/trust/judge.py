@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import child, ownership
-from agent.errors import TrustError
+from agent.errors import StateError, TrustError
 from agent.model import Deployment
 from agent.settings import Settings
 
@@ -23,12 +23,15 @@ LARGEST = 1 << 20
 def refusal(deployment: Deployment, settings: Settings) -> str:
     """Why the owner of this guest does not let a deployment run; "" when he does, or has written no policy.
 
-    Whatever goes wrong with judging it is a refusal, too.
+    Whatever goes wrong with judging it is a refusal, too. Raises StateError when there is no room for a process.
     """
     path = settings.path(POLICY)
     if not os.path.lexists(path):
         return ""
-    said = child.ask(lambda: judged(deployment, path).encode("utf-8", "replace"), JUDGE_S)
+    try:
+        said = child.ask(lambda: judged(deployment, path).encode("utf-8", "replace"), JUDGE_S)
+    except OSError as exc:
+        raise StateError(f"judging {deployment.id} by {path}: {exc.strerror}; end other processes") from exc
     if said is None:
         return _sentence(path, f"it could not be judged within {JUDGE_S:.0f} s; try agent policy check")
     return said.decode("utf-8", "replace")

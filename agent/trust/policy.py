@@ -63,13 +63,16 @@ def parse(content: Json, identity: Callable[[str], str]) -> Policy:
     signers = rules.get("signers", [])
     if not isinstance(signers, list) or (required and not signers):
         raise TrustError("signers is no list of those whose signature counts, with name and key")
+    known = tuple(_signer(element, identity) for element in signers)
+    if len({signer.identity for signer in known}) < len(known):
+        raise TrustError("signers: a key stands twice; give its signer all groups in one place")
     return Policy(
         _names(rules, "groups"),
         _names(rules, "sources"),
         _names(rules, "run_as"),
         _limits(rules.get("limits", {})),
         required,
-        tuple(_signer(element, identity) for element in signers),
+        known,
     )
 
 

@@ -73,6 +73,7 @@ def test_a_rule_allows_or_refuses_by_its_name(given: JsonMap, element: JsonMap, 
         ({"version": 1, "signers": [{"name": "a"}]}, "a name and a key"),
         ({"version": 1, "signers": [{**SIGNER, "until": 1}]}, "unknown until"),
         ({"version": 1, "signers": [{"name": "a", "key": "eA=="}]}, "no Ed25519 public key"),
+        ({"version": 1, "signers": [SIGNER, {**SIGNER, "name": "again"}]}, "a key stands twice"),
     ],
 )
 def test_a_policy_that_cannot_be_understood_is_none(content: Json, why: str) -> None:
