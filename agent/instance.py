@@ -129,11 +129,10 @@ def _left_by_former(settings: Settings, places: Places) -> dict[str, int]:
     for document in documents.kept(places):
         for name in settings.heat_local_path if document.source == "heat_local" else ():
             path = settings.path(name)
-            written_at = _written_at(path)
             with suppress(OSError, MetadataError):  # what cannot be read is used by nobody
                 content = jsontext.decode_map(path.read_bytes(), str(path))
-                if written_at <= document.fetched_at and content.items() <= document.content.items():
-                    found[str(path)] = written_at
+                if path.stat().st_mtime <= document.fetched_at and content.items() <= document.content.items():
+                    found[str(path)] = _written_at(path)
     old = settings.root / OLD_CONFIG
     if _written_at(old) < _booted_at(settings) and credentials_in(old):
         found[str(old)] = _written_at(old)

@@ -144,6 +144,7 @@ def _known(
     entry, record, outcome = _look(key, places)
     if entry.progress == model.INTERRUPTED:  # or its runner has just ended: then its outcome is there by now
         entry, record, outcome = _look(key, places)
+    began_at = _not_before(entry.received_at, _modified(places.mark(key)))
     pid = int(jsontext.number(state.holder_of(places.lock(key)).get("pid"))) if entry.progress == model.RUNNING else 0
     return Known(
         deployment=listed or parse.deployment({**_facts(record), **_read(places.mark(key)), "id": entry.id or key}),
@@ -152,8 +153,8 @@ def _known(
         record=record,
         outcome=outcome,
         came_at=_came(entry, record, document),
-        began_at=_modified(places.mark(key)),
-        ended_at=_modified(places.outcome(key)) if outcome else 0.0,
+        began_at=began_at,
+        ended_at=_not_before(began_at, _modified(places.outcome(key))) if outcome else 0.0,
         settled_at=jsontext.number(record.get(f"{entry.progress}_at")),
         held_until=posted.held.get(key, 0.0) if entry.progress == model.RECEIVED else 0.0,
         log=settings.path(settings.log_dir) / f"{key}.log",
@@ -203,6 +204,11 @@ def _read(path: Path) -> JsonMap:
     with suppress(OSError, MetadataError):
         return jsontext.decode_map(path.read_bytes(), str(path))
     return {}
+
+
+def _not_before(earlier: float, modified: float) -> float:
+    """A file's time, which the kernel takes from a clock that ticks every few milliseconds; 0 stays 0."""
+    return max(earlier, modified) if modified else 0.0
 
 
 def _modified(path: Path) -> float:
