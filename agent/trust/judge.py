@@ -58,9 +58,9 @@ def load(path: Path) -> Policy:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as exc:
-        raise TrustError(f"reading the policy: {exc.strerror}") from exc
+        raise TrustError(f"reading the policy {path}: {exc.strerror}") from exc
     if len(data) > LARGEST:
-        raise TrustError(f"reading the policy: more than {LARGEST} bytes")
+        raise TrustError(f"reading the policy {path}: more than {LARGEST} bytes")
     return policy.parse(source.yaml(data, str(path)), keys.identity)
 
 
