@@ -60,7 +60,7 @@ CAUSES = (
     Cause("signal-undelivered", "the outcome does not reach Heat", "the agent tries again; look at what it was told"),
     Cause("agent-failing", "the agent's unit fails", "journalctl -u os-deploy-agent says why"),
     Cause("agent-not-running", "no agent runs, and something waits for one", "start it: agent run, or agent --once"),
-    Cause("source-unanswered", "the agent has had no answer from a source", "it tries again; its log says what it got"),
+    Cause("source-unanswered", "the agent has had no answer from a source", "see its address and what is said of it"),
     Cause("malformed", "a deployment cannot be run as it is", "correct the template, and update the stack"),
     Cause("policy-refuses", "the policy of this guest refuses it", "agent policy check; sign it, or change the policy"),
     Cause("hook-unfit", "the hook of a group may not be executed", "mend its mode and owner, as is said"),

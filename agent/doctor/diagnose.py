@@ -90,13 +90,18 @@ def _agent(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("agent", OK, f"{guest.agent}, pid {guest.pid}")
     else:
         waiting = [k.deployment.name for k in guest.deployments if k.listed and k.entry.progress in _WAITING]
-        text = f"none runs, {len(waiting)} wait" if waiting or not guest.documents else "none runs, nothing waits"
-        needed = bool(waiting) or not guest.documents
+        text = f"none runs, {len(waiting)} wait" if waiting else "none runs, nothing waits"
+        needed = bool(waiting) or not (guest.documents or _tried(guest))
         yield Finding("agent", BAD if needed else OK, text, "agent-not-running" if needed else "")
     for name, source in guest.bulletin.sources.items():
         if source.fault and not any(asked.name == name for asked in evidence.sources):
             text = f"{name} since {ago(source.since, evidence.now)}: {source.fault}"
             yield Finding("agent", ODD, text, "source-unanswered")
+
+
+def _tried(guest: Guest) -> bool:
+    """Whether an agent has asked a source in vain: then that source is the cause, not what is missing beside it."""
+    return any(source.fault for source in guest.bulletin.sources.values())
 
 
 _WAITING = frozenset({model.UNKNOWN, model.RECEIVED, model.FINISHED, model.INTERRUPTED})
@@ -119,14 +124,14 @@ def _sources(evidence: Evidence) -> Iterator[Finding]:
         if not asked.kind:
             yield Finding(step, OK, f"{where}answers")
         elif asked.name in ("heat_local", "local", "config_drive", "ec2"):
-            code = "bootstrap-unreadable" if asked.name == "heat_local" else ""
+            code = {"heat_local": "bootstrap-unreadable", "local": "source-unanswered"}.get(asked.name, "")
             yield Finding(step, BAD if code else ODD, asked.text, code)
         else:
             yield Finding(step, BAD, f"{where}{asked.text}" if where not in asked.text else asked.text, asked.kind)
     network = [asked for asked in evidence.sources if asked.name not in ("ec2", "config_drive")]
     if evidence.guest is not None and evidence.sources and not network:
         yield Finding("sources", BAD, "none is configured", "no-bootstrap")
-    elif evidence.guest is not None and not evidence.sources and not evidence.guest.documents:
+    elif evidence.guest and not evidence.sources and not evidence.guest.documents and not _tried(evidence.guest):
         yield Finding("sources", BAD, "none has ever answered", "no-bootstrap")
 
 

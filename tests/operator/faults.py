@@ -261,6 +261,19 @@ def certificate(directory: Path, begins: datetime.timedelta, ends: datetime.time
 # --------------------------------------------------------------------------------------------- deployments
 
 
+@fault("source-unanswered")
+def a_source_that_was_named_on_the_command_line_alone(scene: Scene) -> None:
+    scene.ask_of(collectors="local")
+    scene.guest.once(collectors="request", request_metadata_url=CLOSED)
+
+
+@fault("source-unanswered")
+def a_local_file_that_is_cut_short(scene: Scene) -> None:
+    scene.write("var/lib/os-collect-config/local-data/web.json", '{"deployments": [{')
+    scene.ask_of(collectors="local")
+    scene.guest.once()
+
+
 @fault("agent-not-running")
 def work_and_nobody_to_do_it(scene: Scene) -> None:
     scene.endpoint.serve(scene.endpoint.script("web", FINE))
