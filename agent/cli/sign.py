@@ -8,8 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from agent import jsontext
-from agent.errors import MetadataError, TrustError, UsageError
+from agent.errors import TrustError, UsageError
 from agent.model import Json, JsonMap
 from agent.trust import source
 from agent.trust.source import Named
@@ -33,13 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
     from agent.trust import keys  # noqa: PLC0415 - cryptography, for those who sign
 
     named = _chosen(source.read(arguments.file), arguments.resource)
-    pins = _pins(arguments.pin, named.config)
+    pins = source.pins(arguments.pin, named.config)
     key = keys.load(arguments.key)
     terms = Terms(
         keys.identity(keys.public(key)), arguments.purpose, _expires(arguments.expires, time.time()), tuple(pins)
     )
     try:
-        value = keys.sign(key, statement(_with_values(named.config, pins), terms))
+        value = keys.sign(key, statement(source.with_values(named.config, pins), terms))
     except TrustError as exc:
         raise TrustError(f"signing {named.name}: {exc}") from exc
     _print(named, terms.option(value), pins)
@@ -53,7 +52,7 @@ def _print(named: Named, signature: JsonMap, pins: dict[str, Json]) -> None:
     snippet: JsonMap = {"options": {**(options if isinstance(options, dict) else {}), OPTION: signature}}
     print(f"# for the properties of {named.name}")
     print(yaml.safe_dump(snippet, sort_keys=False), end="")
-    free = [name for element in _inputs(named.config) if (name := _name(element)) not in pins]
+    free = [name for name in source.input_types(named.config) if name not in pins]
     if free and sys.stderr.isatty():
         print(f"not covered: the values of {', '.join(free)}; --pin NAME=VALUE covers one", file=sys.stderr)
 
@@ -64,42 +63,6 @@ def _chosen(found: tuple[Named, ...], name: str | None) -> Named:
         return fitting[0]
     names = ", ".join(named.name for named in found) or "none"
     raise UsageError(f"which software config? --resource takes one of: {names}")
-
-
-def _pins(texts: list[str], config: JsonMap) -> dict[str, Json]:
-    """The pinned values, by input: text for a String, else JSON, as Heat lists them."""
-    types = {_name(element): element.get("type", "String") for element in _inputs(config)}
-    pins: dict[str, Json] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or name not in types:
-            raise UsageError(f"--pin {text!r} is no NAME=VALUE of an input; inputs are {', '.join(types) or 'none'}")
-        try:
-            pins[name] = value if types[name] == "String" else jsontext.decode(value.encode(), f"--pin {name}")
-        except MetadataError as exc:
-            raise UsageError(f"{exc}; an input of type {types[name]} takes JSON") from exc
-    return pins
-
-
-def _with_values(config: JsonMap, pins: dict[str, Json]) -> JsonMap:
-    listed = config.get("inputs")
-    if not pins or not isinstance(listed, list):
-        return config
-    inputs: list[Json] = [
-        {**element, "value": pins[_name(element)]} if isinstance(element, dict) and _name(element) in pins else element
-        for element in listed
-    ]
-    return {**config, "inputs": inputs}
-
-
-def _inputs(config: JsonMap) -> list[JsonMap]:
-    """The inputs that are objects; what is wrong with others, signing says."""
-    listed = config.get("inputs")
-    return [element for element in listed if isinstance(element, dict)] if isinstance(listed, list) else []
-
-
-def _name(element: JsonMap) -> str:
-    return str(element.get("name"))
 
 
 def _expires(text: str, now_s: float) -> str:

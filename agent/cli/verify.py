@@ -13,6 +13,9 @@ from agent.trust.statement import signed
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path, help="templates, properties or metadata")
+    parser.add_argument(
+        "--pin", metavar="NAME=VALUE", action="append", default=[], help="a pinned value that the file does not hold"
+    )
     parser.add_argument("--public", metavar="KEY", action="append", help="a public key that counts; else the policy's")
 
 
@@ -32,9 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
     for path in arguments.files:
         for config in source.read(path):
             try:
-                found = signed(config.config)
+                found = signed(source.with_values(config.config, source.pins(arguments.pin, config.config)))
                 if found is None:
                     raise TrustError("it carries no signature; agent sign makes one")
+                if unknown := found.valueless:
+                    raise TrustError(
+                        f"the value of {unknown[0]} is pinned, and not in this file; add --pin {unknown[0]}=VALUE"
+                    )
                 signer = signer_of(policy, found, str(config.config.get("group")), judge.now(), keys.fits)
             except TrustError as exc:
                 print(f"{path}: {config.name}: {exc}")

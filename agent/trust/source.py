@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.errors import TrustError
+from agent import jsontext
+from agent.errors import MetadataError, TrustError, UsageError
 from agent.jsontext import kind
 from agent.model import Json, JsonMap
 
@@ -46,6 +47,46 @@ def read(path: Path) -> tuple[Named, ...]:
             if isinstance(resource, dict) and resource.get("type") in CONFIGS
         )
     return (Named(path.stem, _settled(_properties(content), path, path.stem)),)
+
+
+def pins(texts: Iterable[str], config: JsonMap) -> dict[str, Json]:
+    """NAME=VALUE of inputs of a config: text for a String, else JSON, as Heat lists them. Raises UsageError."""
+    types = input_types(config)
+    found: dict[str, Json] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in types:
+            raise UsageError(f"--pin {text!r} is no NAME=VALUE of an input; inputs are {', '.join(types) or 'none'}")
+        try:
+            found[name] = value if types[name] == "String" else jsontext.decode(value.encode(), f"--pin {name}")
+        except MetadataError as exc:
+            raise UsageError(f"{exc}; an input of type {types[name]} takes JSON") from exc
+    return found
+
+
+def with_values(config: JsonMap, values: Mapping[str, Json]) -> JsonMap:
+    """The config with these values of its inputs."""
+    listed = config.get("inputs")
+    if not values or not isinstance(listed, list):
+        return config
+    inputs: list[Json] = [
+        {**element, "value": values[name]}
+        if isinstance(element, dict) and (name := _name(element)) in values
+        else element
+        for element in listed
+    ]
+    return {**config, "inputs": inputs}
+
+
+def input_types(config: JsonMap) -> dict[str, str]:
+    """The inputs by name, with their types; what is no object, signing complains of."""
+    listed = config.get("inputs")
+    elements = [element for element in listed if isinstance(element, dict)] if isinstance(listed, list) else []
+    return {_name(element): str(element.get("type") or "String") for element in elements}
+
+
+def _name(element: JsonMap) -> str:
+    return str(element.get("name"))
 
 
 def yaml(data: bytes, what: str) -> Json:

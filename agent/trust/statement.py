@@ -58,11 +58,12 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A config with its signature, taken apart."""
+    """A config with its signature, taken apart. `valueless` are pinned inputs for which the config has no value."""
 
     terms: Terms
     value: bytes = field(repr=False)
     statement: bytes = field(repr=False)
+    valueless: tuple[str, ...] = ()
 
 
 def statement(config: Mapping[str, Json], terms: Terms) -> bytes:
@@ -103,7 +104,10 @@ def signed(listed: Mapping[str, Json]) -> Signed | None:
     )
     if not _TIME.fullmatch(terms.expires):
         raise TrustError("its signature's expires is no time like 2027-01-31T00:00:00Z")
-    return Signed(terms, _value(_text(carried, "value")), statement(listed, terms))
+    covered = statement(listed, terms)
+    given = {_name(e, "input") for e in _list(listed.get("inputs"), "inputs") if "value" in e or "default" in e}
+    valueless = tuple(name for name in terms.pinned if name not in given)
+    return Signed(terms, _value(_text(carried, "value")), covered, valueless)
 
 
 def _value(text: str) -> bytes:

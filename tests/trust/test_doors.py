@@ -161,6 +161,21 @@ def test_verify_tells_whose_signature_a_template_carries(agent: Agent, key: Path
     )
 
 
+def test_a_template_with_a_pinned_value_is_verified_with_that_value(agent: Agent, tmp_path: Path, config: Path) -> None:
+    public = yaml.safe_load(agent("keygen", tmp_path / "own.pem").stdout)[0]["key"]
+    properties = yaml.safe_load(config.read_text())
+    printed = agent("sign", config, "--key", tmp_path / "own.pem", "--pin", "port=80").stdout
+    config.write_text(yaml.safe_dump(properties | yaml.safe_load(printed)))
+
+    said = [
+        agent("verify", config, "--public", public, *pin) for pin in ([], ["--pin", "port=81"], ["--pin", "port=80"])
+    ]
+
+    assert [1, 1, 0] == [done.returncode for done in said]
+    assert "the value of port is pinned, and not in this file; add --pin port=VALUE" in said[0].stdout
+    assert "does not fit" in said[1].stdout
+
+
 def test_a_key_is_private_and_never_overwritten(agent: Agent, key: Path) -> None:
     before = key.read_bytes()
 
