@@ -26,7 +26,8 @@ class Push:
         self.subscribed = threading.Event()
         self._connections: list[socket.socket] = []
         self._server = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._taker = threading.Thread(target=self._serve, daemon=True)
+        self._taker.start()
 
     @property
     def url(self) -> str:
@@ -42,7 +43,10 @@ class Push:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        """Nobody is taken any more: a thread that still accepts would take the connections of who comes next."""
         self.hang_up()
+        self._server.shutdown(socket.SHUT_RDWR)  # close alone does not wake it
+        self._taker.join()
         self._server.close()
 
     def _serve(self) -> None:
