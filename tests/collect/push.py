@@ -74,9 +74,11 @@ class Push:
                 action = request["action"]
                 good = 201 if action == "subscription_create" else 200
                 status = self.refused.get(action, good)
-                self._send(connection, {"request": {"action": action}, "body": {}, "headers": {"status": status}})
-                if action == "subscription_create" and status == good:
+                subscribes = action == "subscription_create" and status == good
+                if subscribes:  # before the answer: who has read it may be pushed to at once
                     self._connections.append(connection)
+                self._send(connection, {"request": {"action": action}, "body": {}, "headers": {"status": status}})
+                if subscribes:
                     self.subscribed.set()
 
     @staticmethod
