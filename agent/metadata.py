@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent import documents, log, merge, parse, transport
+from agent import documents, log, merge, parse, tls, transport
 from agent.collectors import COLLECTORS
 from agent.documents import Shelf
 from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
@@ -19,7 +19,8 @@ from agent.parse import Parsed
 from agent.plan import unique
 from agent.settings import Given, Settings
 from agent.state import Places
-from agent.transport import Client, Tls
+from agent.tls import Tls
+from agent.transport import Client
 
 OVERLAY = "os-collect-config"
 GONE_AFTER = 2  # answers in a row that the stack does not exist, before its deployments count as withdrawn
@@ -127,11 +128,20 @@ class Metadata:
 
     def connection(self, section: str) -> Connection:
         """The connection by the certificates of a source; sources that have the same ones share it."""
-        certificates = transport.tls(self.settings, section)
+        certificates = tls.files(self.settings, section)
         if certificates not in self._connections:
             client = transport.client(self.settings, section, before=self._alive)
             self._connections[certificates] = Connection(client, Tokens(client, self._clock))
         return self._connections[certificates]
+
+    def certificates(self) -> dict[str, float]:
+        """When certificates end, as far as we have met them: those of servers by address, our own by file."""
+        ends: dict[str, float] = {}
+        for section in ("", *self.named):
+            ends |= tls.ends_of(tls.files(self.settings, section))
+        for connection in self._connections.values():
+            ends |= connection.client.ends
+        return ends
 
     def _ask(self, name: str) -> Answer:
         previous = self.documents.get(name, ())

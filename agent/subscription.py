@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from agent import jsontext, log, transport
+from agent import jsontext, log, tls, transport
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, JsonMap
@@ -33,7 +33,7 @@ class Connection(Protocol):
     """What is used of websocket-client's WebSocket, which is not typed."""
 
     def fileno(self) -> int: ...
-    def connect(self, url: str) -> None: ...
+    def connect(self, url: str, *, redirect_limit: int) -> None: ...
     def settimeout(self, seconds: float) -> None: ...
     def send(self, text: str) -> int: ...
     def recv(self) -> str | bytes: ...
@@ -113,15 +113,12 @@ def _subscribe(settings: Settings, tokens: Tokens) -> tuple[Connection, float]:
     url = token.endpoint("messaging-websocket", who.region_name)
     if urlsplit(url).scheme not in ("ws", "wss"):
         raise Unavailable(f"subscribing at {show(url)}: no websocket URL; look at the catalogue")
-    files = transport.tls(settings, "zaqar")
-    named = {"ca_certs": files.ca_file, "certfile": files.client_cert, "keyfile": files.client_key}
     keepalive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    sslopt = {name: file for name, file in named.items() if file}
-    made = cast(Connection, websocket.WebSocket(sslopt=sslopt, sockopt=keepalive))
+    made = cast(Connection, websocket.WebSocket(sslopt=_sslopt(url, settings), sockopt=keepalive))
     project = {"X-Project-ID": who.project_id}
     try:
         made.settimeout(ANSWER_S)
-        made.connect(url)
+        made.connect(url, redirect_limit=0)  # the token is for this host
         _exchange(made, "authenticate", {**project, "X-Auth-Token": token.id}, {})
         body: JsonMap = {"queue_name": settings.zaqar_queue_id, "ttl": int(TTL_S)}
         _exchange(made, "subscription_create", {**project, "Client-ID": str(uuid.uuid4())}, body)
@@ -133,6 +130,17 @@ def _subscribe(settings: Settings, tokens: Tokens) -> tuple[Connection, float]:
         made.shutdown()
         raise
     return made, token.expires_at
+
+
+def _sslopt(url: str, settings: Settings) -> dict[str, object]:
+    """TLS as our requests speak it; left to itself the library takes the environment's WEBSOCKET_CLIENT_CA_BUNDLE."""
+    if urlsplit(url).scheme != "wss":
+        return {}
+    files = tls.files(settings, "zaqar")
+    try:
+        return {"context": tls.context(transport.bundle(files), files)}
+    except OSError as exc:
+        raise Unavailable(f"subscribing at {show(url)}: {exc.strerror or exc}; see ca_file and client_cert") from exc
 
 
 def _exchange(made: Connection, action: str, headers: Mapping[str, str], body: JsonMap) -> None:

@@ -10,15 +10,17 @@ import io
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from agent import tls
 from agent.answers import Response, judge
 from agent.errors import Refused, SettingsError, StateError, Unavailable
 from agent.settings import Settings
+from agent.tls import NO_TLS, Tls
 
 if TYPE_CHECKING:
     import requests
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 5
 READ_CHUNK = 1 << 16
+HOSTS = 32  # most servers whose certificates are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +39,6 @@ class Limits:
     read_s: float = 10.0
     total_s: float = 30.0
     size: int = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files for https: whose certificates are believed ("": the system's), and our own with its key, "" for none."""
-
-    ca_file: str = ""
-    client_cert: str = ""
-    client_key: str = ""
-
-    @property
-    def own(self) -> str | tuple[str, str] | None:
-        """Our certificate as requests takes it; without a key of its own the file holds both."""
-        if self.client_cert and self.client_key:
-            return self.client_cert, self.client_key
-        return self.client_cert or None
-
-
-NO_TLS = Tls()
 
 
 class _OutOfTime(Exception):
@@ -80,6 +64,7 @@ class Client:
         self._proxy = proxy
         self._insecure = insecure  # no look at certificates: for the one old command that has such a flag
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self.ends: dict[str, float] = {}  # of the certificates that servers have shown, by scheme and host
         self._adapter: HTTPAdapter | None = None
         self._routes: dict[tuple[str, str], dict[str, str]] = {}
 
@@ -172,6 +157,7 @@ class Client:
                 stream=True,
             )
             with answer:
+                self._note_end(url, answer)
                 content = _read(answer, self.limits.size, shown, sink if answer.status_code < 300 else None)
         except requests.exceptions.SSLError as exc:
             raise Unavailable(f"{shown}: TLS failed: {_cause(exc)}; see ca_file and client_cert", sent=False) from exc
@@ -193,8 +179,16 @@ class Client:
 
         Nor would it do any good: cookies, .netrc passwords and a CURL_CA_BUNDLE that overrides verify.
         """
-        self._adapter = _adapter()
+        self._adapter = _adapter(self._tls, insecure=self._insecure)
         return self._adapter
+
+    def _note_end(self, url: str, answer: requests.Response) -> None:
+        """Remember when the certificate ends that this server has shown on the connection at hand."""
+        where = "://".join(_origin(url))
+        link: Any = getattr(getattr(answer.raw, "_connection", None), "sock", None)
+        if hasattr(link, "getpeercert") and (where in self.ends or len(self.ends) < HOSTS):
+            with suppress(ValueError):  # TLS has believed it, whatever else is odd about it
+                self.ends[where] = tls.ends_at(link.getpeercert(binary_form=True) or b"")
 
     def _proxies(self, url: str) -> dict[str, str]:
         if self._proxy:
@@ -212,17 +206,7 @@ def client(
 ) -> Client:
     """A client as the settings of a source want it, within their limits or other ones."""
     own = Limits(settings.connect_timeout, settings.read_timeout, settings.total_timeout, settings.max_document)
-    return Client(limits or own, tls=tls(settings, section), proxy=settings.proxy, before=before)
-
-
-def tls(settings: Settings, section: str) -> Tls:
-    """The certificates of a source: each file that its section does not name is the one of all."""
-    names = {"ca_file": "ca_certificate"} if section == "cfn" else {}
-    files = (
-        getattr(settings, f"{section}_{names.get(name, name)}", "") or getattr(settings, name)
-        for name in ("ca_file", "client_cert", "client_key")
-    )
-    return Tls(*files)
+    return Client(limits or own, tls=tls.files(settings, section), proxy=settings.proxy, before=before)
 
 
 def bundle(certificates: Tls) -> str:
@@ -234,11 +218,29 @@ def bundle(certificates: Tls) -> str:
     return str(DEFAULT_CA_BUNDLE_PATH)
 
 
-def _adapter() -> HTTPAdapter:
-    """An adapter without retries that keeps the brackets of IPv6 hosts, by which urllib3 knows that a zone follows."""
+def _adapter(certificates: Tls, *, insecure: bool) -> HTTPAdapter:
+    """An adapter without retries that speaks TLS 1.2 at least, to proxies too.
+
+    It keeps the brackets of IPv6 hosts, by which urllib3 knows that a zone follows.
+    """
+    import ssl  # noqa: PLC0415
+
     from requests.adapters import HTTPAdapter  # noqa: PLC0415
+    from urllib3.util.ssl_ import create_urllib3_context  # noqa: PLC0415
+
+    # urllib3 fills in what requests was told for this request; left to itself, 1.26 speaks whatever the machine permits
+    floor = create_urllib3_context(cert_reqs=ssl.CERT_NONE if insecure else ssl.CERT_REQUIRED)
+    floor.minimum_version = ssl.TLSVersion.TLSv1_2
 
     class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+            super().init_poolmanager(*arguments, **named, ssl_context=floor)
+
+        def proxy_manager_for(self, proxy: str, **named: Any) -> Any:
+            if proxy.startswith("https:") and not insecure:
+                named["proxy_ssl_context"] = tls.context(bundle(certificates), certificates)
+            return super().proxy_manager_for(proxy, **named, ssl_context=floor)
+
         def build_connection_pool_key_attributes(self, *arguments: Any, **named: Any) -> Any:
             host, pool = super().build_connection_pool_key_attributes(*arguments, **named)
             bare = str(host["host"])

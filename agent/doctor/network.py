@@ -10,13 +10,12 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from agent import child, transport
+from agent import child, tls, transport
 from agent.settings import Settings
-from agent.transport import Tls
+from agent.tls import Tls
 
 LONGEST_S = 15.0
 CONNECT_S = 4.0
@@ -46,7 +45,7 @@ def reach(url: str, settings: Settings, section: str) -> Reached:
         said = child.ask(lambda: _dump(_connect(urlsplit(proxy))), LONGEST_S)
         code, text, skew = _load(said)
         return Reached(f"{shown} by proxy {transport.show(proxy)}", "proxy" if code else "", text, skew)
-    certificates = transport.tls(settings, section)
+    certificates = tls.files(settings, section)
     code, text, skew = _load(child.ask(lambda: _dump(_converse(parts, certificates)), LONGEST_S))
     return Reached(shown, code, text, skew)
 
@@ -115,18 +114,13 @@ def _converse(parts: SplitResult, certificates: Tls) -> tuple[str, str, float]:
         return (*link, 0.0)
     if parts.scheme == "https":
         try:
-            link = _context(transport.bundle(certificates)).wrap_socket(link, server_hostname=parts.hostname)
+            context = tls.context(transport.bundle(certificates), certificates)
+            link = context.wrap_socket(link, server_hostname=parts.hostname)
         except ssl.SSLCertVerificationError as exc:
             return (*_judge_certificate(exc), 0.0)
         except (ssl.SSLError, OSError) as exc:
             return "tls-failed", f"{parts.hostname}: {exc.strerror or exc}", 0.0
     return _ask_time(link, parts)
-
-
-def _context(bundle: str) -> ssl.SSLContext:
-    if Path(bundle).is_dir():
-        return ssl.create_default_context(capath=bundle)
-    return ssl.create_default_context(cafile=bundle)
 
 
 def _judge_certificate(exc: ssl.SSLCertVerificationError) -> tuple[str, str]:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from agent import transport
+from agent import tls
 from agent.errors import AgentError, Refused, SettingsError, Unavailable
 from agent.settings import Given
-from agent.transport import Client, Limits, Tls
+from agent.tls import Tls
+from agent.transport import Client, Limits
 from tests.conftest import require
 from tests.contract.conftest import LIMITS
 from tests.fakes import Peer, Raw, Reply
@@ -329,9 +330,9 @@ def test_without_a_certificate_such_a_server_is_unavailable(strict: Peer, author
 
 @pytest.mark.parametrize("broken", ["missing.pem", "ca.key"])
 def test_a_certificate_of_ours_that_cannot_be_used_is_named(strict: Peer, authority: Path, broken: str) -> None:
-    tls = Tls(str(authority / "ca.pem"), str(authority / broken), str(authority / "server.key"))
+    ours = Tls(str(authority / "ca.pem"), str(authority / broken), str(authority / "server.key"))
 
-    fault = asked(Client(LIMITS, tls=tls), strict)
+    fault = asked(Client(LIMITS, tls=ours), strict)
 
     assert isinstance(fault, (SettingsError, Unavailable))
     assert "client_cert" in str(fault)
@@ -344,8 +345,8 @@ def test_each_source_may_have_certificates_of_its_own_and_else_those_of_all(tmp_
 
     settings = Given(tmp_path, flags).settings()
 
-    assert Tls("/own/ca", "/all/cert", "/own/key") == transport.tls(settings, section)
-    assert Tls("", "/all/cert", "") == transport.tls(settings, "")
+    assert Tls("/own/ca", "/all/cert", "/own/key") == tls.files(settings, section)
+    assert Tls("", "/all/cert", "") == tls.files(settings, "")
 
 
 def test_a_plain_server_on_an_https_address_is_unavailable(peer: Peer, client: Client) -> None:
