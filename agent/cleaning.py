@@ -15,12 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from agent import hooks, log, model, runner, state
+from agent import dispatch, hooks, log, model, runner, state
+from agent.dispatch import Running
 from agent.errors import AgentError, Interrupted
 from agent.journal import Journal
 from agent.live import LiveLog
 from agent.model import Deployment, Entry, JsonMap
-from agent.runner import Running
 from agent.settings import UNIT, Settings
 from agent.state import Lock
 
@@ -84,7 +84,7 @@ class Cleaning:
             self._fail(exc.strerror or "no process")
             return None
         if started is None:
-            return runner.adopt(KEY, journal)
+            return dispatch.adopt(KEY, journal)
         self._begun, self._left = self._left, ()
         log.info("cleaning up", groups=groups, left=[entry.id for entry in self._begun])
         return started

@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from agent import asked, cleaning, hooks, instance, log, model, parse, progress, runner, signaller
+from agent import asked, cleaning, dispatch, hooks, instance, log, model, parse, progress, runner, signaller
 from agent.cleaning import Cleaning
+from agent.dispatch import Running
 from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
 from agent.journal import Journal
 from agent.metadata import Answer, Metadata, places
@@ -24,7 +25,6 @@ from agent.model import Deployment, Entry
 from agent.plan import Hold, Run, Signal, plan, withdrawn
 from agent.reboots import Reboots
 from agent.refresh import Refresh
-from agent.runner import Running
 from agent.settings import Given, Settings
 
 FIRST_RETRY_S = 1.0
@@ -79,7 +79,7 @@ class Engine:
         self.metadata.open()
         for key, entry in self.journal.entries().items():
             if entry.progress == model.RUNNING:
-                self.running[key] = runner.adopt(key, self.journal)
+                self.running[key] = dispatch.adopt(key, self.journal)
                 log.info("runner taken over", deployment=key, pid=self.running[key].pid)
 
     def cycle(self, sources: Collection[str] | None = None) -> Mapping[str, Answer]:
@@ -156,10 +156,10 @@ class Engine:
             deployment = self._queue.popleft()
             if self.journal.entry(deployment.key).progress not in (model.UNKNOWN, model.RECEIVED):
                 continue
-            started = runner.start(deployment, self.journal, self.settings)
+            started = dispatch.start(deployment, self.journal, self.settings)
             if started is None:
                 log.error("a runner of this deployment is alive already", deployment=deployment.id)
-                started = runner.adopt(deployment.key, self.journal)
+                started = dispatch.adopt(deployment.key, self.journal)
             else:
                 self._name_unknown_options(deployment)
                 log.info("deployment started", deployment=deployment.id, name=deployment.name, group=deployment.group)
@@ -180,9 +180,9 @@ class Engine:
             return
         entry = self.journal.refresh(key)
         if entry.progress == model.RUNNING:  # handed over: the runner in the unit holds the lock
-            self.running[key] = runner.follow(running, self.journal)
+            self.running[key] = dispatch.follow(running, self.journal)
             if key in self._cancelled:
-                runner.cancel(self.running[key])
+                dispatch.cancel(self.running[key])
             return
         running.close()
         log.info("deployment ended", deployment=entry.id, progress=entry.progress)
@@ -272,10 +272,10 @@ class Engine:
         """A hook was interrupted: that is its outcome, unless it asks to be run again and is still wanted."""
         deployment = self._listed.get(entry.key)
         wanted = deployment is not None and deployment.manner.rerun and entry.key not in self._cancelled
-        if wanted and runner.rerun(entry.key, self.journal, self.settings):
+        if wanted and dispatch.rerun(entry.key, self.journal, self.settings):
             log.warning("interrupted hook is run again", deployment=entry.id, attempt=entry.attempt + 1)
         else:
-            runner.interrupted(entry.key, self.journal, self.settings)
+            dispatch.interrupted(entry.key, self.journal, self.settings)
 
     def _tell_who_waited(self, key: str) -> None:
         """Say in an outcome of a timeout who waited behind it: it may have waited for them."""
@@ -316,7 +316,7 @@ class Engine:
             elif entry.key in self.running and entry.key not in self._cancelled:
                 log.warning("no longer wanted, hook cancelled", deployment=entry.id)
                 self._cancelled.add(entry.key)
-                runner.cancel(self.running[entry.key])
+                dispatch.cancel(self.running[entry.key])
 
     def _forget(self) -> None:
         """Bound the state: once every source has answered, what left the metadata long ago goes, with its log."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from agent import log, model, runner
+from agent import log, model, process, runner
 from agent.journal import Journal
 from agent.model import Entry
 from agent.settings import Settings
 
 AT_MOST = 3  # for one deployment; a hook that asks for more is in a loop
+COMMAND_S = 60.0
 WITHIN_S = 1800.0  # of the reboot command; systemd itself gives up waiting for services before
 
 
@@ -54,7 +55,7 @@ class Reboots:
             return ()
         log.warning("rebooting", deployments=self.wanted, command=command[0])
         try:
-            runner.reboot(command)
+            process.ask(command, timeout_s=COMMAND_S)
         except OSError as exc:
             return self._fail(f"{settings.reboot_command}: {exc.strerror}; see the setting reboot_command")
         return ()
@@ -64,7 +65,7 @@ class Reboots:
         key, asked_in = entry.key, str(self._journal.outcome(entry.key)[model.REBOOT_FROM])
         counted = entry.left_boot == asked_in and entry.reboots > 0
         if not counted and entry.reboots >= AT_MOST:
-            runner.no_reboot(key, self._journal, f"it had {AT_MOST} reboots already; correct what it waits for")
+            no_reboot(key, self._journal, f"it had {AT_MOST} reboots already; correct what it waits for")
             return True
         if not counted:  # counted before the reboot: a crash in between repeats this look, not the count
             self._journal.note(key, reboots=entry.reboots + 1, left_boot=asked_in)
@@ -81,5 +82,13 @@ class Reboots:
         log.error("no reboot", reason=why)
         keys, self.wanted, self._asked_at = self.wanted, (), None
         for key in keys:
-            runner.no_reboot(key, self._journal, why)
+            no_reboot(key, self._journal, why)
         return keys
+
+
+def no_reboot(key: str, journal: Journal, why: str) -> None:
+    """Turn a hook's wish for a reboot into its final outcome, which fails and says why."""
+    body = {name: value for name, value in journal.outcome(key).items() if name != model.REBOOT_FROM}
+    stderr = body.get("deploy_stderr") or ""
+    note = f"the hook asked for a reboot (status {model.STATUS_REBOOT}): {why}\n"
+    journal.finish(key, {**body, "deploy_stderr": f"{stderr}{note}"})

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from agent import answers, hooks, jsontext, log, model, parse, process, runner, signaller, state
+from agent import answers, dispatch, hooks, jsontext, log, model, parse, process, reboots, signaller, state
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.journal import Journal
@@ -107,24 +107,24 @@ def _dispatch(
     key = deployment.key
     match journal.entry(key).progress:
         case model.UNKNOWN | model.RECEIVED:
-            running = runner.start(deployment, journal, settings) or runner.adopt(key, journal)
+            running = dispatch.start(deployment, journal, settings) or dispatch.adopt(key, journal)
             _await(running, journal)
         case model.RUNNING:
-            _await(runner.adopt(key, journal), journal)
+            _await(dispatch.adopt(key, journal), journal)
         case model.INTERRUPTED:
             pass
         case _:
             return None
     if journal.refresh(key).progress == model.INTERRUPTED:
-        runner.interrupted(key, journal, settings)
+        dispatch.interrupted(key, journal, settings)
     if journal.entry(key).progress == model.REBOOTING:
-        runner.no_reboot(key, journal, "heat-config does not reboot; let the agent run this deployment")
+        reboots.no_reboot(key, journal, "heat-config does not reboot; let the agent run this deployment")
     with suppress(OSError):  # a lock file left behind does no harm
         journal.lock_path(key).unlink()
     return journal.outcome(key)
 
 
-def _await(running: runner.Running, journal: Journal) -> None:
+def _await(running: dispatch.Running, journal: Journal) -> None:
     """Wait for a runner, which bounds its own time."""
     while running.pidfd < 0 and journal.running(running.key):
         select.select([], [], [], 1.0)

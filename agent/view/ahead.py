@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agent import cleaning, hooks, jsontext, layout, model, phases, refresh, runner
+from agent import cleaning, dispatch, hooks, jsontext, layout, model, phases, refresh, runner
 from agent.apply import cfn, cfn_files, templates, values
 from agent.apply.cfn_model import INIT, Config
 from agent.apply.place import UNCHANGED, Change, check
@@ -179,7 +179,7 @@ def _settled(deployment: Deployment, entry: Entry) -> Entry:
     """Where a cycle would take an interrupted deployment before it plans."""
     if entry.progress != model.INTERRUPTED:
         return entry
-    again = deployment.manner.rerun and runner.may_rerun(entry)
+    again = deployment.manner.rerun and dispatch.may_rerun(entry)
     return replace(entry, progress=model.RECEIVED if again else model.FINISHED)
 
 

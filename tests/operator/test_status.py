@@ -360,6 +360,7 @@ def test_it_loads_nothing_that_it_does_not_need(guest: Guest, endpoint: Endpoint
         "shutil",
     }
     spared |= {
-        f"agent.{name}" for name in ("engine", "metadata", "transport", "runner", "hooks", "collectors", "process")
+        f"agent.{name}"
+        for name in ("engine", "metadata", "transport", "dispatch", "runner", "hooks", "collectors", "process")
     }
     assert set() == loaded & spared

@@ -46,13 +46,13 @@ from hypothesis.errors import NoSuchExample
 
 from agent import log, model, parse
 from agent.answers import Response
+from agent.dispatch import Running
 from agent.engine import Engine
 from agent.errors import Refused, Unavailable
 from agent.metadata import Connection
 from agent.model import Deployment, Json, JsonMap, Outcome
 from agent.plan import Run, Signal, plan, unique, withdrawn
 from agent.reboots import Reboots
-from agent.runner import Running
 from agent.settings import Given
 from agent.state import Places
 from tests.fakes import URL, Heat, MemoryJournal
