@@ -1,20 +1,12 @@
-"""Who we are to the cloud: Keystone v3 tokens, and requests signed the EC2 way (versions 2 and 4).
-
-Pure functions but for `Tokens`, which signs in and remembers. The rules are heat/api/aws/ec2token.py's and those of
-AWS's signature documents; the results were compared with botocore's byte by byte.
-"""
+"""Who we are to Keystone: a user signed in, by the identity API v3, and a token kept as long as it is good."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from datetime import datetime
 
 from agent import jsontext
 from agent.errors import MetadataError, Refused, Unavailable
@@ -130,83 +122,3 @@ def _expiry(text: Json, clock: Callable[[], float]) -> float:
         return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
     except ValueError:
         return clock() + 600.0  # says nothing usable: ask again soon
-
-
-# ---------------------------------------------------------------------------------------- signed requests
-
-
-def sign_v2(
-    method: str, url: str, parameters: Mapping[str, str], access_key: str, secret_key: str, *, timestamp: str = ""
-) -> str:
-    """`url` with a query of `parameters` signed by EC2 signature version 2.
-
-    Without a `timestamp` (ISO 8601) the signature never expires (keystone/api/_shared/EC2_S3_Resource.py). The path
-    is signed unquoted, as Heat's WSGI server hands it on, while the URL keeps it as it came.
-    """
-    parts = urlsplit(url)
-    query = {
-        **parameters,
-        "AWSAccessKeyId": access_key,
-        "SignatureMethod": "HmacSHA256",
-        "SignatureVersion": "2",
-        **({"Timestamp": timestamp} if timestamp else {}),
-    }
-    canonical = "&".join(f"{_escape(name)}={_escape(value)}" for name, value in sorted(query.items()))
-    text = "\n".join((method, _host(url), unquote(parts.path) or "/", canonical))
-    signature = base64.b64encode(hmac.new(secret_key.encode(), text.encode(), hashlib.sha256).digest()).decode()
-    return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}?{canonical}&Signature={_escape(signature)}"
-
-
-def sign_v4(
-    method: str,
-    url: str,
-    body: bytes,
-    access_key: str,
-    secret_key: str,
-    *,
-    now: datetime,
-    region: str = "RegionOne",
-    service: str = "cloudformation",
-) -> dict[str, str]:
-    """The headers (Authorization, X-Amz-Date, Host) of a request signed by AWS signature version 4."""
-    parts = urlsplit(url)
-    moment = now.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    pairs = sorted(parse_qsl(parts.query, keep_blank_values=True))
-    canonical_query = "&".join(f"{_escape(name)}={_escape(value)}" for name, value in pairs)
-    host = _host(url)
-    request = "\n".join(
-        (
-            method,
-            unquote(parts.path) or "/",
-            canonical_query,
-            f"host:{host}\nx-amz-date:{moment}\n",
-            "host;x-amz-date",
-            hashlib.sha256(body).hexdigest(),
-        )
-    )
-    scope = f"{moment[:8]}/{region}/{service}/aws4_request"
-    text = "\n".join(("AWS4-HMAC-SHA256", moment, scope, hashlib.sha256(request.encode()).hexdigest()))
-    key = ("AWS4" + secret_key).encode()
-    for part in (moment[:8], region, service, "aws4_request"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    credential = f"Credential={access_key}/{scope}"
-    return {
-        "Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host;x-amz-date, Signature={signature}",
-        "X-Amz-Date": moment,
-        "Host": host,
-    }
-
-
-def _host(url: str) -> str:
-    """host[:port] as it is signed: lower case, without the scheme's own port."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    return host if parts.port in (None, usual) else f"{host}:{parts.port}"
-
-
-def _escape(text: str) -> str:
-    return quote(text, safe="-_.~")

@@ -24,15 +24,19 @@ def merge_maps(lower: Mapping[str, Json], upper: Mapping[str, Json]) -> JsonMap:
     """`upper` laid over `lower`."""
     merged = dict(lower)
     for key, value in upper.items():
-        below = merged.get(key)
-        merged[key] = merge_maps(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        under = merged.get(key)
+        merged[key] = merge_maps(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return merged
 
 
 def lookup(metadata: Json, path: str) -> Json:
     """The value at a dotted path (`a.b.0`); raises KeyError naming the part that is not there."""
-    value = metadata
-    for part in path.split("."):
+    return below(metadata, path.split("."))
+
+
+def below(value: Json, parts: Iterable[str]) -> Json:
+    """The value at a path of keys and places in lists; raises KeyError naming the part that is not there."""
+    for part in parts:
         if isinstance(value, dict) and part in value:
             value = value[part]
         elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):

@@ -20,9 +20,10 @@ from typing import NoReturn
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from agent import jsontext, log, process, signaller, transport
+from agent.aws import sign_v2
 from agent.errors import AgentError, MetadataError
 from agent.hooks.workplace import Workplace
-from agent.identity import Tokens, sign_v2
+from agent.identity import Tokens
 from agent.journal import Journal
 from agent.model import Credentials, Deployment, Endpoint, Entry, Json, JsonMap
 from agent.settings import Settings

@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from agent import jsontext, log, model, parse
 from agent.answers import Response
+from agent.aws import sign_v2, sign_v4
 from agent.errors import Refused, Unavailable
-from agent.identity import Tokens, sign_v2, sign_v4
+from agent.identity import Tokens
 from agent.model import Credentials, Endpoint, Json, JsonMap
 from agent.settings import Settings
 from agent.transport import Client, show

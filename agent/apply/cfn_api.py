@@ -10,8 +10,8 @@ from urllib.parse import urlencode, urlsplit
 
 from agent import answers, jsontext
 from agent.apply.cfn_metadata import DATA
+from agent.aws import sign_v4
 from agent.errors import MetadataError, Refused, SettingsError
-from agent.identity import sign_v4
 from agent.model import JsonMap
 from agent.transport import Client
 

@@ -6,8 +6,6 @@ Credentials go to the servers that they are meant for and to no other, not even 
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,13 +17,13 @@ from urllib.parse import unquote, urlsplit
 from agent import answers
 from agent.answers import Response
 from agent.apply.cfn_model import Credentials, Fetch
+from agent.aws import sign_s3
 from agent.errors import ApplyError
 from agent.transport import Client, Limits
 
 LIMITS = Limits(connect_s=10.0, read_s=60.0, total_s=1800.0, size=1 << 30)
 PATIENCE_S = 30.0
 SPOOL = Path("/var/tmp")  # noqa: S108 - a directory of our own is made in it; /tmp may be memory
-_DEFAULT_REGION = "us-east-1"  # what S3 servers that know no regions answer to
 
 
 def fetcher(client: Client, credentials: Mapping[str, Credentials]) -> Fetch:
@@ -65,7 +63,7 @@ def sign_in(url: str, credentials: Credentials, now: datetime) -> dict[str, str]
     if credentials.kind == "basic":
         pair = f"{credentials.user}:{credentials.secret}".encode()
         return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-    return _s3(url, credentials, now)
+    return sign_s3(url, credentials.user, credentials.secret, now=now)
 
 
 def _meant_for(url: str, credentials: Credentials) -> bool:
@@ -76,30 +74,6 @@ def _meant_for(url: str, credentials: Credentials) -> bool:
         return bool({host, parts.hostname} & wanted)
     buckets = {host.partition(".")[0], parts.path.lstrip("/").partition("/")[0]}
     return bool(buckets & set(credentials.places))
-
-
-def _s3(url: str, credentials: Credentials, now: datetime) -> dict[str, str]:
-    """Signature version 4 of a GET without a body, as S3 wants it: the path as it stands in the URL."""
-    parts = urlsplit(url)
-    moment, empty = now.strftime("%Y%m%dT%H%M%SZ"), hashlib.sha256(b"").hexdigest()
-    host = parts.netloc.rpartition("@")[2]
-    signed = "host;x-amz-content-sha256;x-amz-date"
-    query = "&".join(sorted(pair if "=" in pair else f"{pair}=" for pair in parts.query.split("&") if pair))
-    headers = f"host:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{moment}\n"
-    request = "\n".join(("GET", parts.path or "/", query, headers, signed, empty))
-    scope = f"{moment[:8]}/{_DEFAULT_REGION}/s3/aws4_request"
-    text = "\n".join(("AWS4-HMAC-SHA256", moment, scope, hashlib.sha256(request.encode()).hexdigest()))
-    key = f"AWS4{credentials.secret}".encode()
-    for part in scope.split("/"):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    authorization = f"Credential={credentials.user}/{scope}, SignedHeaders={signed}, Signature={signature}"
-    return {
-        "Authorization": f"AWS4-HMAC-SHA256 {authorization}",
-        "X-Amz-Date": moment,
-        "X-Amz-Content-Sha256": empty,
-        "Host": host,
-    }
 
 
 def _there(path: Path) -> Path:

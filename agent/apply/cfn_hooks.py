@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.apply import cfn_metadata
 from agent.apply.cfn_api import Resource
 from agent.errors import SettingsError
+from agent.merge import below
 from agent.model import Json
 
 ADD, UPDATE, REMOVE, RESTARTED = "post.add", "post.update", "post.remove", "service.restarted"
@@ -105,7 +106,7 @@ def value(hook: HupHook, resource: Resource | None) -> Json | Absent:
     if hook.part == PHYSICAL_ID:
         return resource.physical_id
     try:
-        return cfn_metadata.below(resource.metadata, hook.below if hook.part == "Metadata" else ())
+        return below(resource.metadata, hook.below if hook.part == "Metadata" else ())
     except KeyError:
         return ABSENT
 

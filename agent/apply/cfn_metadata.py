@@ -14,7 +14,7 @@ from agent.apply.cfn_programs import Tell
 from agent.errors import MetadataError, StateError
 
 if TYPE_CHECKING:  # the model is 10 ms of classes
-    from agent.model import Json, JsonMap
+    from agent.model import JsonMap
 
 DATA = Path("/var/lib/heat-cfntools")
 CACHE = Path("/var/cache/heat-cfntools")
@@ -96,15 +96,3 @@ def key_parts(text: str) -> tuple[str, ...]:
         else:
             part += char
     return (*parts, part)
-
-
-def below(value: Json, parts: tuple[str, ...]) -> Json:
-    """The value at a path; raises KeyError naming the part that is not there."""
-    for part in parts:
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            raise KeyError(part)
-    return value

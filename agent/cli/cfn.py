@@ -20,6 +20,7 @@ from agent.apply import cfn_metadata
 from agent.cli import cfn_log
 from agent.cli.cfn_log import Log
 from agent.errors import AgentError, Interrupted, SettingsError, Unavailable
+from agent.merge import below
 
 if TYPE_CHECKING:
     from agent.apply.cfn_model import Credentials, Fetch
@@ -154,7 +155,7 @@ def get_metadata(argv: list[str], log: Log) -> int:
         metadata = cfn_metadata.local(arguments.resource, log.tell)
     cfn_metadata.remember(arguments.resource, metadata, log.warn)
     try:
-        found = cfn_metadata.below(metadata, cfn_metadata.key_parts(arguments.key) if arguments.key else ())
+        found = below(metadata, cfn_metadata.key_parts(arguments.key) if arguments.key else ())
     except KeyError as exc:
         log.fail(f"key {arguments.key} is not present in the metadata of {arguments.resource}: no {exc}")
         return 1

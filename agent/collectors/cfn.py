@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from agent import jsontext, merge, parse
+from agent.aws import sign_v2
 from agent.errors import MetadataError, Unavailable
-from agent.identity import Tokens, sign_v2
+from agent.identity import Tokens
 from agent.model import Document, Json, JsonMap
 from agent.settings import Settings
 from agent.transport import Client

@@ -8,8 +8,9 @@ from urllib.parse import quote
 import pytest
 
 from agent import signaller
+from agent.aws import sign_v2
 from agent.errors import AgentError, Refused, Unavailable
-from agent.identity import Tokens, sign_v2
+from agent.identity import Tokens
 from agent.model import Credentials, Endpoint, JsonMap, Outcome
 from agent.settings import Settings
 from agent.signaller import Own
