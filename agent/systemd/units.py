@@ -120,13 +120,37 @@ def _is_number(path: Path) -> bool:
 
 
 def members(key: str) -> list[int]:
-    """The processes in units of a deployment, this one left out; each unit's name says whose it is."""
-    wanted = f"{PREFIX}{key}".encode()
+    """The processes in units of a deployment that our systemd started, this one left out."""
+    manager = _cgroup_of("1")
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdecimal() and int(entry) != os.getpid():
             with suppress(OSError):  # it is gone
-                parts = Path(f"/proc/{entry}/cgroup").read_bytes().replace(b"\n", b"/").split(b"/")
-                if any(part.endswith(b".service") and part.rpartition(b"-")[0] == wanted for part in parts):
+                if is_member(key, _cgroup_of(entry), manager):
                     found.append(int(entry))
     return found
+
+
+def _cgroup_of(pid: str) -> str:
+    return Path(f"/proc/{pid}/cgroup").read_text("utf-8", "replace")
+
+
+def is_member(key: str, cgroup: str, manager: str) -> bool:
+    """Whether a process is in a unit of a deployment; each unit's name says whose it is.
+
+    `cgroup` and `manager` are the texts of its and of PID 1's /proc/<pid>/cgroup. A container has units of the same
+    names, which are another systemd's: between ours and a unit of ours there is nothing but slices.
+    """
+    tops = {}
+    for line in manager.splitlines():
+        hierarchy, _, path = line.split(":", 2)
+        if path.endswith("/init.scope"):
+            tops[hierarchy] = path.removesuffix("init.scope")
+    for line in cgroup.splitlines():
+        hierarchy, _, path = line.split(":", 2)
+        if hierarchy in tops and path.startswith(tops[hierarchy]):
+            below = path.removeprefix(tops[hierarchy]).split("/")
+            unit = next((part for part in below if not part.endswith(".slice")), "")
+            if unit.endswith(".service") and unit.rpartition("-")[0] == f"{PREFIX}{key}":
+                return True
+    return False

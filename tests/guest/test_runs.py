@@ -3,11 +3,16 @@
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent import parse
+from agent.journal import Journal
+from agent.state import Places
 from tests.guest.conftest import Boot
 from tests.guest.guest import Guest
 from tests.guest.machine import HOME, UNIT, give, outcome, script, until, write
@@ -149,6 +154,21 @@ def test_an_outcome_stands_although_systemd_did_not_hear_that_its_hook_runs(with
         assert 0 == outcome(guest, "unheard")["deploy_status_code"]
         until(guest, lambda: "its runner lived" in guest.ask("journalctl", "--unit", UNIT), "the failed job to be seen")
         assert (0, ["end"]) == (outcome(guest, "unheard")["deploy_status_code"], seen(guest, "unheard"))
+
+
+def test_an_agent_of_the_machine_around_it_leaves_its_deployment_alone(guest: Guest, tmp_path: Path) -> None:
+    give(guest, gated("around"))
+    begun(guest, "around")
+    around = Journal(Places(tmp_path / "var/lib/os-deploy-agent", tmp_path / "var/lib/heat-config/deployed"))
+    around.open()
+    around.begin(parse.deployment(script("around", "#!/bin/sh\n")))  # and nobody runs it: it was interrupted
+
+    settings = ["--root", str(tmp_path), "--collectors", "local"]
+    subprocess.run([sys.executable, "-m", "agent", "--once", *settings], timeout=60)
+    open_gate(guest, "around")
+
+    assert 130 == around.outcome("around")["deploy_status_code"]
+    assert (0, ["begin", "end"]) == (outcome(guest, "around")["deploy_status_code"], seen(guest, "around"))
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancel", "stop", "kill"])

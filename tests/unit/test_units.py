@@ -66,3 +66,27 @@ def test_a_limit_without_a_file_that_holds_it_is_not_kept(
         path.write_text(text)
 
     assert expected == units.unenforced({"memory": 1, "tasks": 1, "cpu": 1}, cgroup, tmp_path)
+
+
+SYSTEMD = "1:name=systemd:/init.scope\n0::/init.scope\n"
+OURS = "system.slice/os-deploy-agent-run-web-ff.service"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "manager", "expected"),
+    [
+        (f"5:memory:/\n0::/{OURS}\n", SYSTEMD, True),
+        (f"5:memory:/\n1:name=systemd:/{OURS}/below\n", SYSTEMD, True),
+        (f"0::/some.slice/{OURS}\n", SYSTEMD, True),
+        (f"0::/../../{OURS}\n", "0::/../../init.scope\n", True),
+        (f"0::/{OURS.replace('web', 'web-1')}\n", SYSTEMD, False),
+        (f"0::/{OURS.replace('web', 'we')}\n", SYSTEMD, False),
+        (f"0::/guest/{OURS}\n", SYSTEMD, False),
+        (f"0::/machine.slice/a.scope/payload/{OURS}\n", SYSTEMD, False),
+        (f"0::/{OURS}\n", "0::/lxc/init.scope\n", False),
+        (f"0::/lxc/{OURS}\n", "0::/lxc/init.scope\n", True),
+        (f"0::/{OURS}\n", "0::/\n", False),
+    ],
+)
+def test_a_unit_of_a_deployment_is_one_of_our_own_systemd(cgroup: str, manager: str, expected: bool) -> None:
+    assert expected is units.is_member("web", cgroup, manager)
