@@ -63,7 +63,7 @@ def plan(document: Document, root: Path, *, once: bool = False) -> Plan:
         left = originals.withdraw(scene, memory, path)
         kept |= {path} if left else set()
         warnings += [f"{inner} stays as it is: somebody changed it after it was placed" for inner in left]
-    _declare(scene, declared, empty)  # also what was just withdrawn as a copy
+    warnings += _declare(scene, declared, empty)  # also what was just withdrawn as a copy
     before = scene.copy()
     written = _copy_all(scene, copies, frozenset(memory.saved))
     new = originals.remember(memory, before, scene, written, withdrawn)
@@ -96,20 +96,26 @@ def _owners(scene: Scene) -> Ids:
 Made: TypeAlias = "tuple[Declared, tuple[int, int]]"
 
 
-def _declare(scene: Scene, directories: Iterable[Made], files: Iterable[Made]) -> None:
+def _declare(scene: Scene, directories: Iterable[Made], files: Iterable[Made]) -> list[str]:
+    """Make what is declared; returns what to warn of."""
+    warnings = []
     for entry, owner in directories:
-        _declare_directory(scene, entry, owner)
+        warnings += _declare_directory(scene, entry, owner)
     for entry, owner in files:
         _declare_file(scene, entry, owner)
+    return warnings
 
 
-def _declare_directory(scene: Scene, directory: Declared, owner: tuple[int, int]) -> None:
+def _declare_directory(scene: Scene, directory: Declared, owner: tuple[int, int]) -> list[str]:
     path = scene.settle(directory.path)
     kind = scene.node(path).kind
+    if kind == LINK and scene.node(scene.follow(path)).kind == DIRECTORY:
+        return [f"{directory.path} is a link to a directory; owner and mode are set through none"]
     scene.make_parents(path)
     if kind not in {ABSENT, DIRECTORY}:
         raise ApplyError(f"making the directory {path}: a {kind} is there; move it away")
     scene.put(path, Node(DIRECTORY, directory_mode(directory.mode), *owner))
+    return []
 
 
 def _declare_file(scene: Scene, file: Declared, owner: tuple[int, int]) -> None:

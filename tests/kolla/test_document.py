@@ -73,6 +73,10 @@ def test_an_empty_yaml_is_refused() -> None:
         kolla_document.parse(b"", "config.yaml")
 
 
+def test_a_byte_order_mark_is_no_fault() -> None:
+    assert "c" == kolla_document.parse(b'\xef\xbb\xbf{"command": "c"}', "config.json").command
+
+
 def test_broken_yaml_is_refused_in_one_line() -> None:
     with pytest.raises(InvalidConfig) as caught:
         kolla_document.parse(b"a: [\n b: }", "config.yaml")

@@ -243,6 +243,40 @@ def test_links_in_the_way_are_replaced_and_never_followed(root: Path, always: Do
     assert 0o644 == stat.S_IMODE((root / "srv/kept").stat().st_mode)
 
 
+def test_preserved_properties_are_all_of_the_mode(root: Path, always: Door) -> None:
+    document = {"command": "c", "config_files": [{**entry("a", "/etc/a"), "preserve_properties": True}]}
+    lay(root, document, a="1")
+    (root / kolla.CONFIG_FILES.lstrip("/") / "a").chmod(0o6711)
+
+    always()
+
+    assert 0o6711 == stat.S_IMODE((root / "etc/a").stat().st_mode)
+
+
+def test_a_declared_directory_may_be_a_link_to_one(root: Path, always: Door) -> None:
+    (root / "srv/real").mkdir(parents=True)
+    (root / "srv/link").symlink_to("/srv/real")
+    lay(root, {"command": "c", "directories": [{"path": "/srv/link", "owner": "me", "perm": "0700"}]})
+
+    answer = always()
+
+    assert 0 == answer.returncode
+    assert ["/srv/link is a link to a directory; owner and mode are set through none"] == lines(answer, "WARNING")
+    assert (0, 0o755) == ((root / "srv/real").stat().st_uid, stat.S_IMODE((root / "srv/real").stat().st_mode))
+    assert (root / "srv/link").is_symlink()
+
+
+def test_a_declared_directory_is_not_made_behind_a_link_to_nowhere(root: Path, always: Door) -> None:
+    (root / "etc/link").symlink_to("/nowhere")
+    lay(root, {"command": "c", "directories": [{"path": "/etc/link", "owner": "me", "perm": "0700"}]})
+
+    answer = always()
+
+    assert 2 == answer.returncode
+    assert "making the directory /etc/link: a link is there" in answer.stderr
+    assert not (root / "nowhere").exists()
+
+
 def test_links_mean_what_they_mean_in_the_guest(root: Path, always: Door, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (root / "real").mkdir()
