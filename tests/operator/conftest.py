@@ -1,13 +1,15 @@
 """A guest with an endpoint, as in tests/process, and the commands of an operator on it."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 
 import pytest
 
 from tests.process.conftest import endpoint, guest
-from tests.process.guest import Ended, Guest
+from tests.process.endpoint import Endpoint
+from tests.process.guest import Ended, Guest, until
 
 __all__ = ["ask", "endpoint", "guest"]
 
@@ -32,6 +34,19 @@ def ask(guest: Guest) -> Ask:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     return command
+
+
+@pytest.fixture
+def killed(guest: Guest, endpoint: Endpoint) -> None:
+    """The hook of `web` had begun when agent and runner were killed."""
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\necho begin >> $WITNESS\nsleep 600\n"))
+    daemon = guest.start("run")
+    until(guest.seen, "the hook to begin")
+    daemon.kill()
+    daemon.wait(10)
+    [runner] = guest.runners()
+    os.kill(runner, signal.SIGKILL)
+    until(lambda: not guest.runners(), "the runner to be gone")
 
 
 @pytest.fixture(autouse=True)

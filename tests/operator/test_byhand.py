@@ -1,8 +1,8 @@
 """What an operator does by hand goes the ways that the agent goes itself."""
 
-import os
-import signal
 from pathlib import Path
+
+import pytest
 
 from tests.operator.conftest import Ask
 from tests.process.endpoint import Endpoint, answering
@@ -119,17 +119,9 @@ def test_a_once_that_runs_is_not_disturbed_by_a_rerun(guest: Guest, endpoint: En
     assert 0 == once.wait(15)
 
 
-def test_the_kernel_alone_says_who_holds_a_lock(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+@pytest.mark.usefixtures("killed")
+def test_the_kernel_alone_says_who_holds_a_lock(ask: Ask) -> None:
     """A runner that was killed leaves its pid in the lock; nothing is told to whoever has that number now."""
-    endpoint.serve(endpoint.script("web", GATED))
-    daemon = guest.start("run", **QUICK)
-    until(guest.seen, "the hook to begin")
-    daemon.kill()
-    daemon.wait(10)
-    [runner] = guest.runners()
-    os.kill(runner, signal.SIGKILL)
-    until(lambda: not guest.runners(), "the runner to be gone")
-
     said = ask("cancel", "web")
 
     assert (64, True) == (said.status, "does not run" in said.stderr)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -135,16 +134,8 @@ def test_a_group_without_a_hook_is_held_and_says_what_to_install(guest: Guest, e
     assert "install a hook for group exotic within" in deployments(ask)["web"]["next_step"]
 
 
-def test_a_runner_that_was_killed_is_seen_before_an_agent_looks(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
-    endpoint.serve(endpoint.script("web", GATED))
-    daemon = guest.start("run", **QUICK)
-    until(guest.seen, "the hook to begin")
-    daemon.kill()
-    daemon.wait(10)
-    [runner] = guest.runners()
-    os.kill(runner, signal.SIGKILL)
-    until(lambda: not guest.runners(), "the runner to be gone")
-
+@pytest.mark.usefixtures("killed")
+def test_a_runner_that_was_killed_is_seen_before_an_agent_looks(ask: Ask) -> None:
     said = ask("status")
 
     assert (2, "interrupted") == (said.status, states(ask)["web"])
