@@ -352,7 +352,7 @@ class Engine:
         body = self.journal.outcome(key)
         if parse.status_from(body.get("deploy_status_code")) or model.failing_outputs(deployment, body):
             self.failed.add(key)
-        if not signaller.wanted(deployment.endpoint):
+        if not deployment.endpoint.wanted:
             self.journal.settle(key, model.SIGNALLED, "nobody waits for a signal")
             return
         try:

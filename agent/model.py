@@ -82,7 +82,8 @@ class Endpoint:
 
     @property
     def wanted(self) -> bool:
-        return bool(self.url or self.credentials)
+        """Whether anybody waits for the outcome."""
+        return self.transport not in ("", "NO_SIGNAL") and bool(self.url or self.credentials)
 
 
 @dataclass(frozen=True, slots=True)

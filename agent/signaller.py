@@ -96,11 +96,6 @@ def post(endpoint: Endpoint, data: bytes, client: Client, tokens: Tokens, server
         _another_door(endpoint, data, client, tokens, server or Own(), exc)
 
 
-def wanted(endpoint: Endpoint) -> bool:
-    """Whether anybody waits for the outcome."""
-    return endpoint.transport not in ("", "NO_SIGNAL") and endpoint.wanted
-
-
 def _send_url(endpoint: Endpoint, body: bytes, client: Client, _tokens: Tokens) -> None:
     """CFN_SIGNAL (a pre-signed POST) and TEMP_URL_SIGNAL (a Swift PUT): the URL is the credential."""
     if not endpoint.url:

@@ -208,7 +208,7 @@ def _keep(path: Path, deployment: Deployment, body: JsonMap, reason: str, settin
 
 def _send(deployment: Deployment, body: JsonMap) -> None:
     """Send within a minute, repeating what was not taken: there is no document here to check the id against."""
-    if not signaller.wanted(deployment.endpoint):
+    if not deployment.endpoint.wanted:
         return
     client = Client(NOTIFY_LIMITS)
     tokens = Tokens(client)

@@ -181,7 +181,7 @@ def _ready(deployment: Deployment, settings: Settings) -> Ready:
 def _endpoints(seen: Guest, settings: Settings) -> Iterator[tuple[str, Reached]]:
     """The way to whoever waits for an outcome that could not be sent."""
     for known in seen.deployments:
-        if known.entry.progress == "finished" and known.listed and signaller.wanted(known.deployment.endpoint):
+        if known.entry.progress == "finished" and known.listed and known.deployment.endpoint.wanted:
             endpoint = known.deployment.endpoint
             url = endpoint.url or (endpoint.credentials.auth_url if endpoint.credentials else "")
             section = signaller.SECTIONS.get(endpoint.transport, "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from agent import masking
+from agent import masking, model
 from agent.model import Json, JsonMap
 from agent.view.guest import Guest, Known
 from agent.view.page import moment, plain, span, wrapped
@@ -14,6 +14,7 @@ LABEL = 12
 AFTER_FAILURE = "mend the cause and update the stack; agent rerun repeats it here, but Heat has judged already"
 LAST_LINES = 10
 PAIR = 2
+NOBODY = "nobody waits for a signal"
 VALUE = 200  # characters of an input or option on the page; the JSON has all of it
 
 
@@ -66,7 +67,7 @@ def _endpoint(known: Known) -> JsonMap:
     endpoint = known.deployment.endpoint
     credentials = endpoint.credentials
     return {
-        "transport": endpoint.transport or "nobody waits for a signal",
+        "transport": endpoint.transport or NOBODY,
         "url": endpoint.url,
         "verb": endpoint.verb if endpoint.url else "",
         "stack": endpoint.stack_id,
@@ -88,7 +89,9 @@ def text(facts: JsonMap, known: Known) -> Iterator[str]:
     yield from _row("source", f"{facts['source'] or 'none'}{'' if facts['listed'] else ', which lists it no more'}")
     yield from _times(known, str(facts["created"]))
     yield from _pairs("endpoint", facts["endpoint"])
-    if known.entry.tries or known.entry.reason:
+    if not _told(known):
+        yield from _row("sending", f"to nobody, {NOBODY}")
+    elif known.entry.tries or known.entry.reason:
         again = f", next at {moment(known.entry.next_try_at)}" if facts["state"] == "unsignalled" else ""
         yield from _row("sending", f"{known.entry.tries} failed tries{again}; {facts['reason']}")
     yield from _pairs("options", facts["options"])
@@ -115,6 +118,11 @@ def _pairs(label: str, pairs: Json) -> Iterator[str]:
             label = ""
 
 
+def _told(known: Known) -> bool:
+    """Whether its outcome was sent to somebody, or is still to be."""
+    return known.deployment.endpoint.wanted or known.entry.progress != model.SIGNALLED
+
+
 def _times(known: Known, created: str) -> Iterator[str]:
     entry = known.entry
     waited, took = known.began_at - entry.received_at, known.ended_at - known.began_at
@@ -123,7 +131,7 @@ def _times(known: Known, created: str) -> Iterator[str]:
         ("received", moment(entry.received_at), ""),
         ("began", moment(known.began_at), f"after {span(waited)}" if known.began_at and entry.received_at else ""),
         ("ended", moment(known.ended_at), f"took {span(took)}" if known.ended_at else ""),
-        (entry.progress, moment(known.settled_at), ""),
+        (entry.progress if _told(known) else "settled", moment(known.settled_at), ""),
     ]
     for label, at, note in steps:
         yield from _row(label, f"{at}  {note}" if at not in ("", "-") else "")

@@ -53,6 +53,18 @@ def test_tries_to_send_and_why_they_failed(guest: Guest, endpoint: Endpoint, ask
     assert "503" in said
 
 
+def test_what_nobody_waits_for_is_settled_and_not_signalled(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
+    quiet = [{"name": "deploy_signal_transport", "type": "String", "value": "NO_SIGNAL"}]
+    endpoint.serve({**endpoint.script("web", FINE), "inputs": quiet})
+    guest.once()
+
+    said = ask("show", "web").stdout
+
+    assert "sending     to nobody, nobody waits for a signal" in said
+    assert "settled     20" in said
+    assert "signalled" not in said
+
+
 def test_secrets_in_inputs_urls_options_and_outputs_are_masked(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
     inputs = [
         {"name": "db_password", "type": "String", "value": SECRET},

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent import signaller
 from agent.model import Credentials, Endpoint, Json, JsonMap, Outcome
 from agent.signaller import BODY_LIMIT, cut, encode
 from tests.unit.values import JSON, JSON_MAPS
@@ -124,4 +123,4 @@ def test_a_cut_text_is_its_head_a_note_and_its_tail(text: str, limit: int) -> No
     ],
 )
 def test_an_outcome_is_wanted_where_somebody_can_be_told(endpoint: Endpoint, waited_for: bool) -> None:
-    assert waited_for == signaller.wanted(endpoint)
+    assert waited_for == endpoint.wanted
