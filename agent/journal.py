@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from agent import jsontext, model, state
+from agent import jsontext, model, parse, state
 from agent.errors import MetadataError, StateError
 from agent.model import Deployment, Entry, Json, JsonMap
 from agent.state import Places
@@ -110,7 +110,7 @@ class Journal:
         self.received(deployment)
         state.remove(self.places.outcome(deployment.key))  # of an earlier run that an operator asked to repeat
         try:
-            state.write(self.places.mark(deployment.key), state.dump(deployment.raw, indent=2))
+            state.write(self.places.mark(deployment.key), state.dump(parse.for_executable(deployment), indent=2))
         except StateError:
             self.not_begun(deployment.key)
             raise

@@ -73,13 +73,14 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a program ended: its status as a shell would tell it, and what it printed."""
+    """How a program ended: its status as a shell would tell it, the signal that ended it or 0, and what it printed."""
 
     status: int
     stdout: Kept = field(repr=False)
     stderr: Kept = field(repr=False)
     timed_out: bool = False
     seconds: float = 0.0
+    signal: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,8 @@ def run(
         child.wait()
     _drain(kept, tee)
     out, err = kept[child.stdout], kept[child.stderr]
-    return Finished(_status(child.returncode), out, err, timed_out, time.monotonic() - began)
+    signal = max(-child.returncode, 0)
+    return Finished(_status(child.returncode), out, err, timed_out, time.monotonic() - began, signal)
 
 
 def ask(argv: list[str], *, timeout_s: float, fine: tuple[int, ...] = (0,)) -> str:

@@ -50,6 +50,7 @@ def heat_config(_argv: list[str], environ: Mapping[str, str]) -> int:
     settings = settings_of(environ)
     where = places(settings)
     _move_old_state(environ, where)
+    state.make_directory(where.deployed)
     lock = state.lock(where.agent_lock, "heat-config")
     try:
         journal = Journal(where)

@@ -39,7 +39,8 @@ def run(deployment: Deployment, place: Workplace, program: Path) -> Outcome:
     reply = None if finished.timed_out or finished.stdout.cut else _reply(finished.stdout.bytes(), what)
     if reply is None:
         return workplace.outcome(place, deployment, finished, what)
-    reply.setdefault("deploy_status_code", finished.status)
+    if reply.get("deploy_status_code") is None:  # Heat would take that for success
+        reply["deploy_status_code"] = finished.status
     return parse.outcome_from_body(reply)
 
 

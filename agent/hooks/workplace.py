@@ -148,8 +148,8 @@ def outcome(place: Workplace, deployment: Deployment, finished: Finished, what: 
     if finished.timed_out:
         note = timed_out(what, deployment, place)
         return Outcome(model.STATUS_TIMEOUT, finished.stdout.text(), f"{stderr}\n{note}\n".lstrip("\n"))
-    if finished.status > 128 and not stderr:
-        stderr = f"{what} for '{deployment.name}' ended by signal {finished.status - 128}\n"
+    if finished.signal and not stderr:
+        stderr = f"{what} for '{deployment.name}' ended by signal {finished.signal}\n"
     return Outcome(finished.status, finished.stdout.text(), stderr, read_outputs(place, deployment))
 
 
@@ -174,15 +174,17 @@ def read_outputs(place: Workplace, deployment: Deployment) -> dict[str, Json]:
 
 
 def _open_output(place: Workplace, path: Path) -> IO[bytes]:
-    """An output to read. What another user put there must be that user's own file: we could read much more."""
-    if place.user is None:
-        return path.open("rb")
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    known = os.fstat(file.fileno())
-    if not stat.S_ISREG(known.st_mode) or known.st_uid != place.user.identity.uid:
-        file.close()
-        raise PermissionError(errno.EACCES, "not a file of the user's own", str(path))
-    return file
+    """An output to read: a regular file, since a pipe or a device might never end.
+
+    What another user put there must be that user's own file: we could read much more.
+    """
+    follow = os.O_NOFOLLOW if place.user else 0
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | follow)
+    known = os.fstat(fd)
+    if not stat.S_ISREG(known.st_mode) or (place.user and known.st_uid != place.user.identity.uid):
+        os.close(fd)
+        raise PermissionError(errno.EACCES, "no regular file, or not of the user's own", str(path))
+    return os.fdopen(fd, "rb")
 
 
 def output_file(place: Workplace, deployment: Deployment, output: Output) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -136,6 +137,56 @@ def test_numbers_booleans_null_maps_and_lists_are_json(
     reply = hook(agent_command, environment, root, config=script, inputs=inputs)
 
     assert '1.5|true||{"a": [1]}|["x"]\n' == reply["deploy_stdout"]
+
+
+def test_a_status_above_128_is_no_signal(agent_command: list[str], environment: dict[str, str], root: Path) -> None:
+    reply = hook(agent_command, environment, root, config="#!/bin/sh\nexit 255\n")
+
+    assert (255, "") == (reply["deploy_status_code"], reply["deploy_stderr"])
+
+
+@pytest.mark.parametrize("odd", ["mkfifo $heat_outputs_path.o", "ln -s /dev/zero $heat_outputs_path.o"])
+def test_an_output_that_is_no_file_is_left_out(
+    agent_command: list[str], environment: dict[str, str], root: Path, odd: str
+) -> None:
+    """A pipe would never end, and so would the hook."""
+    reply = hook(agent_command, environment, root, config=f"#!/bin/sh\n{odd}\n", outputs=[{"name": "o"}])
+
+    assert {"deploy_stdout": "", "deploy_stderr": "", "deploy_status_code": 0} == reply
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"), [('{"deploy_status_code": null}', 3), ("{}", 3), ('{"deploy_status_code": 0}', 0)]
+)
+def test_the_status_of_a_program_counts_where_its_reply_has_none(
+    agent_command: list[str], environment: dict[str, str], root: Path, reply: str, told: int
+) -> None:
+    program = root / "var/lib/heat-config/hooks/other"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\necho '{reply}'\nexit 3\n")
+    program.chmod(0o755)
+
+    once(agent_command, environment, root, deployment(group="other"))
+
+    assert told == outcome(root)["deploy_status_code"]
+
+
+def test_a_mark_is_the_deployment_as_a_program_was_given_it(
+    doors: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    rendered, deployed = tmp_path / "heat-config", tmp_path / "deployed"
+    component = {"configs": [{"actions": ["CREATE"], "tool": "script", "config": "#!/bin/sh\n"}]}
+    inputs = [
+        {"name": "deploy_action", "type": "String", "value": "CREATE"},
+        {"name": "port", "type": "String", "value": 80},
+    ]
+    rendered.write_text(json.dumps([{**deployment(inputs=inputs), "group": "component", "config": component}]))
+
+    run([doors / "heat-config"], environment, HEAT_SHELL_CONFIG=rendered, HEAT_CONFIG_DEPLOYED=deployed)
+
+    mark = json.loads((deployed / "a.json").read_text())
+    assert ("script", "#!/bin/sh\n", "80") == (mark["group"], mark["config"], mark["inputs"][1]["value"])
+    assert [0o700, 0o600] == [stat.S_IMODE(path.stat().st_mode) for path in (deployed, deployed / "a.json")]
 
 
 def test_a_hook_beyond_its_time_is_ended_with_all_its_processes(
