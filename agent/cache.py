@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -150,7 +151,7 @@ class Cache:
         """Each content as it is now, and as it was first; durable on return."""
         for item in items:
             data = _dump(item.content)
-            if _bytes(self.path(item.file)) != data:
+            if not _is_kept(self.path(item.file), data):
                 state.write(self.path(item.file), data)
             first = self.directory / f"{item.file}.json.orig"
             if not first.exists():
@@ -224,11 +225,12 @@ def _copy(path: Path, to: Path) -> None:
         file.write(path.read_bytes())
 
 
-def _bytes(path: Path) -> bytes:
+def _is_kept(path: Path, data: bytes) -> bool:
+    """Whether the file holds this, and is for its owner alone."""
     try:
-        return path.read_bytes()
+        return path.read_bytes() == data and stat.S_IMODE(path.stat().st_mode) == 0o600
     except OSError:
-        return b""
+        return False
 
 
 def _dump(content: Json) -> bytes:

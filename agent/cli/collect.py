@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -23,7 +23,7 @@ from agent.cache import Cache, Item
 from agent.cli import collect_options
 from agent.cli.collect_options import PROGRAM, Options, Told
 from agent.collectors import COLLECTORS, config_drive, local
-from agent.errors import AgentError, SettingsError, StateError
+from agent.errors import AgentError, SettingsError, StateError, Unavailable
 from agent.identity import Tokens
 from agent.model import Document
 from agent.settings import Settings
@@ -39,32 +39,31 @@ def main(_name: str, argv: list[str]) -> int:
         told = collect_options.parse(argv)
         files = collect_options.read(told, os.environ)
         options = collect_options.options(told, os.environ, files)
-    except SettingsError as exc:
+        if told.print_cachedir:
+            print(options.cachedir)
+            return 0
+        with _logging(options):
+            if options.print_only or not options.command:
+                print(json.dumps({item.key: item.content for item in Sources(options).live()}, indent=1))
+                return 0
+            return _poll(told, files, options)
+    except (SettingsError, StateError) as exc:
         print(f"{PROGRAM}: {exc}", file=sys.stderr)
         return 1
-    if told.print_cachedir:
-        print(options.cachedir)
-        return 0
-    with _logging(options):
-        if options.print_only or not options.command:
-            print(json.dumps({item.key: item.content for item in Sources(options).live()}, indent=1))
-            return 0
-        return _poll(told, files, options)
 
 
 @contextmanager
 def _logging(options: Options) -> Iterator[None]:
+    """The log where it is wanted. A file that cannot be had stops nothing: the old program never opened one."""
     log.set_level("debug" if options.debug else "info")
-    if options.log_file is None:
-        log.direct(sys.stderr, as_json=options.use_json)
-        yield
-        return
-    try:
-        stream = options.log_file.open("a", encoding="utf-8", buffering=1)
-    except OSError as exc:
-        raise StateError(f"opening the log {options.log_file}: {exc.strerror}; see log_file") from exc
-    with stream:
-        log.direct(stream, as_json=options.use_json)
+    log.direct(sys.stderr, as_json=options.use_json)
+    with ExitStack() as opened:
+        if options.log_file is not None:
+            try:
+                stream = opened.enter_context(options.log_file.open("a", encoding="utf-8", buffering=1))
+                log.direct(stream, as_json=options.use_json)
+            except OSError as exc:
+                log.warning("logging here; see log_file", file=str(options.log_file), reason=exc.strerror)
         yield
 
 
@@ -102,16 +101,15 @@ class Sources:
         """What the sources say now, nothing stored and no message deleted."""
         items: list[Item] = []
         for name in self.options.settings.collectors:
-            found = self.ask(name)
-            if found is None and name == "ec2":  # the tree of an instance hardly changes: the cached one will do
-                found = Cache(self.options.cachedir).kept(name, ())
-            items += found or ()
+            items += self.ask(name) or ()
         return tuple(items)
 
     def ask(self, name: str, previous: tuple[Document, ...] = ()) -> tuple[Item, ...] | None:
         """What one source says, None when it does not answer; `previous` is what it said before this process began."""
         settings, source = self.options.settings, self._source(name)
         began = time.monotonic()
+        if name == "ec2" and (kept := self._tree()):
+            return kept
         if began < source.not_before:
             return None
         if not COLLECTORS[name].configured(settings):
@@ -123,6 +121,8 @@ class Sources:
             else:
                 source.documents = self._documents(name, settings, source, source.documents or previous)
                 found = cache.taken_apart(name, source.documents[0].content, self.options.keys_of(name))
+                if name == "heat_local" and not found[0].content:
+                    raise Unavailable("looking for what cloud-init left: it holds nothing")
         except AgentError as exc:
             now = time.monotonic()
             source.not_before = now + max(getattr(exc, "retry_after_s", 0.0), SLOW * (now - began))
@@ -131,6 +131,10 @@ class Sources:
         log.debug(f"source [{name}] answered", items=len(found))
         source.complaint = ""
         return found
+
+    def _tree(self) -> tuple[Item, ...]:
+        """The tree of an instance hardly changes and costs a request a leaf: the cached one will do (LP 1619072)."""
+        return tuple(item for item in Cache(self.options.cachedir).kept("ec2", ()) if item.content)
 
     def acknowledge(self) -> None:
         """What was asked is on disk now."""
@@ -218,7 +222,7 @@ def _gather(options: Options, sources: Sources, kept: Cache) -> tuple[tuple[Item
             present = COLLECTORS[name].configured(options.settings)
             found = kept.local(options.keys_of) if present else ()
             answered |= set() if present else {name}
-        elif name in ("heat_local", "ec2") or COLLECTORS[name].configured(options.settings):
+        elif name == "heat_local" or COLLECTORS[name].configured(options.settings):
             found = kept.kept(name, options.keys_of(name))
         items += found or ()
     return cache.latest(items), frozenset(answered)

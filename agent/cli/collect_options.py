@@ -1,6 +1,6 @@
 """What `os-collect-config` can be told, spelled as it always was: flags, files, environment, `$name` in values.
 
-The first of these wins: environment, flag, files. Of several files the later wins; keys that may be repeated add up.
+The first of these wins: flag, environment, files. Of several files the later wins; keys that may be repeated add up.
 """
 
 from __future__ import annotations
@@ -229,8 +229,7 @@ def options(told: Told, environ: Mapping[str, str], files: Sequence[tuple[str, s
             for key, found in entries.items():
                 where = key if section == "DEFAULT" else f"{section}.{key}"
                 values[where] = [*values.get(where, []), *found]
-    values |= told.flags
-    values |= _from_environment(environ)
+    values |= _from_environment(environ) | told.flags
     values = {key: [_resolve(text, key, values) for text in texts] for key, texts in values.items()}
     values = {key: texts for key, texts in values.items() if any(texts)}  # a retired key is rendered empty: unset
     settings = _settings(values)

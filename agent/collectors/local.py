@@ -34,7 +34,7 @@ def collect(
 
 
 def read(settings: Settings) -> tuple[tuple[Path, Json], ...]:
-    """The files and what is in them, whatever kind of JSON it is."""
+    """The files and what is in them, whatever kind of JSON it is; equal names in the order of their directories."""
     files: list[Path] = []
     for name in settings.local_path:
         directory = settings.path(name)
@@ -42,7 +42,7 @@ def read(settings: Settings) -> tuple[tuple[Path, Json], ...]:
             _refuse_foreign(directory)
             files += [path for path in directory.iterdir() if path.is_file() and not path.name.startswith(".")]
     found = []
-    for path in sorted(files, key=lambda path: (os.fsencode(path.name), str(path))):
+    for path in sorted(files, key=lambda path: os.fsencode(path.name)):
         _refuse_foreign(path)
         found.append((path, jsontext.decode(documents.read(path, settings.max_document), str(path))))
     return tuple(found)

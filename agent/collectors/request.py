@@ -29,8 +29,8 @@ def collect(
     response = client.request("GET", url, headers={"Accept": "application/json", **asked})
     if response.status == 304 and previous:
         return previous
-    if response.status != 200:
-        raise Unavailable(f"GET {show(url)}: answered {response.status}, 200 is wanted")
+    if response.status // 100 != 2:
+        raise Unavailable(f"GET {show(url)}: answered {response.status}, a document is wanted")
     content = jsontext.decode_map(response.body, show(url))
     validator = {name: response.headers[name] for name in _VALIDATORS if name in response.headers}
     return (parse.document("request", content, validator=validator),)

@@ -230,15 +230,50 @@ def test_flags_may_be_spelled_with_dashes_or_underscores(door: Door) -> None:
     assert ['{\n "heat_local": {\n  "h": 1\n }\n}\n'] * 3 == said
 
 
-def test_the_environment_wins_over_flags_and_they_over_files(door: Door) -> None:
-    def cachedir(*arguments: str, **variables: str) -> str:
-        return door.run("--config-file", str(door.directory / "c"), *arguments, **variables).stdout.strip()
+def test_flags_win_over_the_environment_and_that_over_files(door: Door) -> None:
+    def ran(*arguments: str, **variables: str) -> str:
+        (door.directory / "ran").unlink(missing_ok=True)
+        door.run("local", "--config-file", str(door.directory / "c"), "--force", *arguments, **variables)
+        return (door.directory / "ran").read_text().strip()
 
-    (door.directory / "c").write_text("[DEFAULT]\ncachedir = /of/file\nprint-cachedir = true\n")
-    own = str(door.cache)
+    def says(word: str) -> str:
+        return f"echo {word} > {door.directory}/ran"
 
-    assert own == cachedir("--print-cachedir")
-    assert "/of/environment" == cachedir("--print-cachedir", OS_DEFAULT__CACHEDIR="/of/environment")
+    (door.directory / "c").write_text(f"[DEFAULT]\ncommand = {says('file')}\n")
+
+    assert "file" == ran()
+    assert "environment" == ran(OS_DEFAULT__COMMAND=says("environment"))
+    assert "flag" == ran("-c", says("flag"), OS_DEFAULT__COMMAND=says("environment"))
+
+
+def test_a_file_of_the_cache_that_others_may_read_is_closed(door: Door) -> None:
+    door.put("a", {})
+    door.once("local")
+    (door.cache / "a.json").chmod(0o644)
+
+    door.once("local")
+
+    assert 0o600 == (door.cache / "a.json").stat().st_mode & 0o777
+
+
+def test_a_cache_that_cannot_be_made_is_one_line_and_1(door: Door) -> None:
+    door.put("a", {})
+    door.cache.write_text("a file")
+
+    done = door.once("local")
+
+    assert 1 == done.returncode
+    assert done.stderr.startswith(f"os-collect-config: making the directory {door.cache}: ")
+
+
+def test_a_log_that_cannot_be_opened_stops_nothing(door: Door) -> None:
+    door.put("a", {})
+
+    done = door.once("local", "--log-dir", "/no/such/place")
+
+    assert (0, [["a.json"]]) == (done.returncode, door.ran())
+    assert "/no/such/place/os-collect-config.log" in done.stderr
+    assert "running the command" in done.stderr
 
 
 def test_files_of_the_usual_places_add_up(door: Door) -> None:
