@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent import documents, log, merge, parse, tls, transport
+from agent import collectors, documents, log, merge, parse, tls, transport
 from agent.collectors import COLLECTORS
 from agent.documents import Shelf
 from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
@@ -89,10 +89,12 @@ class Metadata:
     def names(self) -> tuple[str, ...]:
         """The collectors that have somebody to ask, in order; cloud-init's files first: they configure the rest.
 
+        A name that no collector has is among them, and fails when it is asked: a misspelt source is not passed over.
+
         It looks at the disk. What follows from that look within a cycle takes `named`.
         """
         named = dict.fromkeys((*(n for n in self._given_collectors if n == "heat_local"), *self.settings.collectors))
-        self.named = tuple(name for name in named if name in COLLECTORS and COLLECTORS[name].configured(self.settings))
+        self.named = tuple(n for n in named if n not in COLLECTORS or COLLECTORS[n].configured(self.settings))
         return self.named
 
     def disown(self, files: Collection[Path]) -> None:
@@ -145,11 +147,14 @@ class Metadata:
 
     def _ask(self, name: str) -> Answer:
         previous = self.documents.get(name, ())
-        if not self._shelf.lasting and getattr(COLLECTORS[name], "MOUNTS", False):
+        collector = COLLECTORS.get(name)
+        if not self._shelf.lasting and getattr(collector, "MOUNTS", False):
             return Answer()
         try:
+            if collector is None:
+                raise SettingsError(collectors.unknown(name))
             connection = self.connection(name)
-            found = COLLECTORS[name].collect(self.settings, connection.client, connection.tokens, previous)
+            found = collector.collect(self.settings, connection.client, connection.tokens, previous)
             if _emptied(name, previous, found):
                 raise MetadataError(f"polling {name}: its document has become an empty object, which Heat never sends")
         except (Unavailable, Refused, MetadataError, SettingsError) as exc:

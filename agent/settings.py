@@ -9,7 +9,9 @@ underscores are the same, values are taken literally.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -311,6 +313,15 @@ def _flatten(ini: Ini) -> dict[str, list[str]]:
     }
 
 
+def _parts(text: str) -> list[str]:
+    """A list by commas or lines; or in JSON, as templates render one (os-collect-config.conf of many an image)."""
+    with suppress(ValueError):
+        listed = json.loads(text)
+        if isinstance(listed, list) and all(isinstance(part, str) for part in listed):
+            return listed
+    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
+
+
 @cache
 def _environment_names() -> dict[str, str]:
     names = {}
@@ -324,7 +335,7 @@ def _convert(known: dataclasses.Field[Any], texts: list[str], place: str, key: s
     default = known.default
     try:
         if isinstance(default, tuple):
-            return tuple(part.strip() for text in texts for part in text.replace("\n", ",").split(",") if part.strip())
+            return tuple(part for text in texts for part in _parts(text))
         text = texts[-1]
         if not text and not isinstance(default, str):
             return default

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent import hooks, jsontext, model, parse
+from agent import collectors, hooks, jsontext, model, parse
 from agent.cli.main import given
 from agent.collectors import COLLECTORS
 from agent.errors import MetadataError, SettingsError
@@ -43,7 +43,7 @@ def _in_settings(what: Given) -> Iterator[str]:
         return
     for name in settings.collectors:
         if name not in COLLECTORS:
-            yield f"setting collectors: no source is called {name!r}; known: {', '.join(COLLECTORS)}"
+            yield collectors.unknown(name)
     for file, ini in what.files:
         for section, entries in ini.items():
             for key in entries:

@@ -26,3 +26,8 @@ COLLECTORS: dict[str, ModuleType] = {
     "ec2": ec2,
     "config_drive": config_drive,
 }
+
+
+def unknown(name: str) -> str:
+    """What is wrong with the name of a source that is none of these."""
+    return f"setting collectors: no source is called {name!r}; known: {', '.join(COLLECTORS)}"

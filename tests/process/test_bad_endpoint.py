@@ -245,3 +245,14 @@ def test_no_signature_of_a_signal_url_is_ever_printed_or_kept(guest: Guest, endp
     assert 2 == ended.status
     assert "secret" not in ended.stderr + ended.stdout
     assert "secret" not in str(guest.journal())
+
+
+def test_a_source_that_nobody_knows_is_down_and_the_others_are_asked(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\n"))
+
+    ended = guest.once(collectors="requests,request")
+
+    assert 2 == ended.status
+    assert ["COMPLETE"] == [signal.judged for signal in endpoint.of("web")]
+    [down] = ended.events("source unavailable")
+    assert "no source is called 'requests'; known: heat_local, cfn" in down["reason"]

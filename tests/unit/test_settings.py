@@ -169,6 +169,14 @@ def test_lists_are_taken_from_repeated_keys_commas_and_lines() -> None:
     assert ("cfn", "heat", "local", "zaqar") == Given(ROOT, files=files).settings().collectors
 
 
+def test_a_list_may_be_written_in_json_as_templates_render_it() -> None:
+    files: tuple[tuple[str, Ini], ...] = (("it", parse_ini('collectors = ["cfn", "local"]\nhook_dirs = []', "it")),)
+
+    made = Given(ROOT, files=files).settings()
+
+    assert (("cfn", "local"), ()) == (made.collectors, made.hook_dirs)
+
+
 def test_the_last_of_several_single_values_counts() -> None:
     files = (("it", parse_ini("max_parallel = 2\nmax_parallel = 3", "it")),)
 
