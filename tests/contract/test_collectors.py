@@ -276,7 +276,7 @@ def test_a_last_modified_that_is_no_date_is_given_back_as_it_came(peer: Peer, co
         (Reply(200, b"[" * 100_000), MetadataError),
         (Reply(200, b'{"a":' * 100_000), MetadataError),
         (Reply(304), Unavailable),
-        (Reply(204), Unavailable),
+        (Reply(204), MetadataError),
         (Reply(404), Refused),
         (Reply(500), Unavailable),
         (Raw(), Unavailable),
