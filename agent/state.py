@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from agent.model import Json, JsonMap
 
 LOCK_WAIT_S = 30.0
-LOOKERS_S = (0.001, 0.01, 0.05)  # pauses: what keeps us from a lock may only be somebody who looks at it
+LOOKERS_S = 0.002  # between two tries while what keeps us from a lock is somebody who looks at it
+LOOKS = 5000  # of them; a looker is gone after an instant, unless it is stopped just there
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,25 +189,36 @@ class Lock:
 
 
 def try_lock(path: Path) -> Lock | None:
-    """The lock, or None when somebody holds it. Raises StateError when the file cannot be made."""
+    """The lock, or None when somebody holds it. Raises StateError when the file cannot be made.
+
+    Who only looks (`held`) is waited for, however slow this machine is: it has a share, which leaves room for another.
+    """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as exc:
         raise failure("locking", path, exc) from exc
-    for pause_s in (*LOOKERS_S, None):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if pause_s is not None:
-                time.sleep(pause_s)
-        else:
+    for _ in range(LOOKS):
+        if _flock(fd, fcntl.LOCK_EX):
             return Lock(path, fd)
+        if not _flock(fd, fcntl.LOCK_SH):
+            break
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        time.sleep(LOOKERS_S)
     os.close(fd)
     return None
 
 
+def _flock(fd: int, kind: int) -> bool:
+    """Take a lock of this kind if that needs no waiting; whether it was taken."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def held(path: Path) -> bool:
-    """Whether somebody holds the lock. Who looks has a share of it for that instant, see LOOKERS_S."""
+    """Whether somebody holds the lock. Who looks has a share of it for that instant, see `try_lock`."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -214,12 +226,9 @@ def held(path: Path) -> bool:
     except OSError as exc:
         raise failure("looking at the lock", path, exc) from exc
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        return not _flock(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
-    return False
 
 
 def lock(path: Path, who: str, *, wait_s: float = LOCK_WAIT_S, sleep: Callable[[float], None] = time.sleep) -> Lock:

@@ -34,7 +34,7 @@ def test_a_lock_is_had_although_somebody_was_just_looking(tmp_path: Path) -> Non
     path.touch()
     looker = os.open(path, os.O_RDONLY)
     fcntl.flock(looker, fcntl.LOCK_SH)
-    leave = threading.Timer(0.005, os.close, (looker,))
+    leave = threading.Timer(0.3, os.close, (looker,))
     leave.start()
 
     lock = state.try_lock(path)
