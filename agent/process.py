@@ -7,6 +7,7 @@ descendant, however it daemonised, is found again by walking /proc from this pro
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import selectors
 import subprocess
@@ -23,7 +24,6 @@ from agent.errors import Interrupted as Interrupted  # noqa: PLC0414 - who runs 
 
 CHUNK = 1 << 18
 INTERRUPTED_GRACE_S = 2.0
-DRAIN_S = 0.2  # how long a pipe that someone else still holds is read after the program itself ended
 
 # What belongs to the agent's own service and must not leak into what it starts.
 _OWN_ENVIRONMENT = frozenset(
@@ -300,11 +300,14 @@ def _read(pipe: IO[bytes], kept: Kept, tee: Tee | None) -> str:
 
 
 def _drain(kept: Mapping[IO[bytes], Kept], tee: Tee | None) -> None:
-    """What is still in the pipes; one that a left-behind daemon keeps open gets a reader for as long as it lives."""
-    deadline = time.monotonic() + DRAIN_S
+    """What is still in the pipes; one that a left-behind daemon keeps open gets a reader for as long as it lives.
+
+    The program itself has left no more than a pipe holds: what comes beyond that is the daemon's.
+    """
     held = []
     for pipe, keep in kept.items():
-        while (state := _read(pipe, keep, tee)) is MORE and time.monotonic() < deadline:
+        most = keep.total + fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+        while (state := _read(pipe, keep, tee)) is MORE and keep.total <= most:
             pass
         if state is not END:
             held.append(pipe)

@@ -9,18 +9,17 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from agent.engine import Engine
 from agent.settings import Given
 from tests.conftest import CHECKOUT
 from tests.process.endpoint import Endpoint
-
-T = TypeVar("T")
+from tests.waiting import LONGEST_S, until
 
 MARK = "OS_DEPLOY_AGENT_TEST"
 SHIM = Path(__file__).parent / "shim"
@@ -105,7 +104,9 @@ class Guest:
         self.started.append(child)
         return child
 
-    def once(self, *, environment: Mapping[str, str] | None = None, timeout_s: float = 60.0, **flags: str) -> Ended:
+    def once(
+        self, *, environment: Mapping[str, str] | None = None, timeout_s: float = LONGEST_S, **flags: str
+    ) -> Ended:
         """`agent --once` to its end."""
         out, err = self.root / f".out.{uuid.uuid4().hex}", self.root / f".err.{uuid.uuid4().hex}"
         with out.open("wb") as stdout, err.open("wb") as stderr:  # files: a runner that lives on holds a pipe open
@@ -116,12 +117,14 @@ class Guest:
                 stdout=stdout,
                 stderr=stderr,
                 cwd=self.root,
-                timeout=timeout_s,
+                timeout=LONGEST_S,
             ).returncode
         return Ended(status, out.read_text(), err.read_text())
 
     def log(self) -> Ended:
-        return Ended(0, "", (self.root / "agent.log").read_text())
+        """What the daemon has said so far, in whole lines."""
+        text = (self.root / "agent.log").read_text()
+        return Ended(0, "", text[: text.rfind("\n") + 1])
 
     def journal(self) -> dict[str, dict[str, Any]]:
         return {path.stem: json.loads(path.read_bytes()) for path in sorted(self.state.glob("journal/*.json"))}
@@ -145,9 +148,14 @@ class Guest:
 
     def end(self) -> None:
         """Leave nothing behind, whatever a test did."""
-        until(lambda: not [_kill(pid) for pid in self.processes()], "this guest's processes to be gone")
+
+        def gone() -> bool:
+            kill(left := self.processes())
+            return not left
+
+        until(gone, "this guest's processes to be gone")
         for child in self.started:
-            child.wait(10)
+            child.wait(LONGEST_S)
 
 
 def opened(guest: Guest, clock: list[float] | None = None, **flags: str) -> Engine:
@@ -197,16 +205,16 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until(condition: Callable[[], T], what: str, *, within_s: float = 15.0) -> T:
-    """Wait for `condition` to hold, and give back what it returned."""
-    deadline = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {within_s:.0f} s for {what}"
-        time.sleep(0.03)
-    return value
+def put(path: Path, text: str) -> Path:
+    """A file that changes at once: an agent that lives may read it at any moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    return new.rename(path)
 
 
-def _kill(pid: int) -> int:
-    with suppress(ProcessLookupError):  # it ended by itself
-        os.kill(pid, signal.SIGKILL)
-    return pid
+def kill(pids: Iterable[int], number: int = signal.SIGKILL) -> None:
+    """Signal each of them that has not ended by itself."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

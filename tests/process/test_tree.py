@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import hours
+from tests.conftest import CHECKOUT
 from tests.process.endpoint import Endpoint
-from tests.process.guest import Guest, alive, until
+from tests.process.guest import Guest, alive
+from tests.waiting import LONGEST_S, until
 
 DAEMONISED = """
 import os, signal, sys, time
@@ -42,12 +46,14 @@ def hook(tmp_path: Path, then: str, ignoring: str = "", then_shell: str = "sleep
 def test_a_timeout_ends_the_whole_tree(
     guest: Guest, endpoint: Endpoint, tmp_path: Path, ignoring: str, then: str
 ) -> None:
+    hanging = f"touch {tmp_path}/hours/one\nsleep 600"
     endpoint.serve(
-        endpoint.script("slow", hook(tmp_path, then, ignoring)),
+        endpoint.script("slow", hook(tmp_path, then, ignoring, hanging)),
         endpoint.script("next", "#!/bin/sh\necho next >> $WITNESS\n"),
     )
 
-    ended = guest.once(hook_timeout="1")
+    environment = hours.variables(tmp_path / "hours")
+    ended = guest.once(hook_timeout="60", environment=environment)
 
     [daemonised, following] = guest.seen()
     assert (1, "next") == (ended.status, following)
@@ -55,7 +61,7 @@ def test_a_timeout_ends_the_whole_tree(
     assert [] == guest.processes()
     [slow] = endpoint.of("slow")
     assert 124 == slow.body["deploy_status_code"]
-    assert "timed out after 1 s" in slow.stderr
+    assert "timed out after 60 s" in slow.stderr
     assert "option timeout" in slow.stderr
 
 
@@ -66,10 +72,11 @@ def test_the_option_timeout_wins_over_the_setting(guest: Guest, endpoint: Endpoi
     assert "timed out after 0.3 s" in endpoint.signals[0].stderr
 
 
-def test_a_timed_out_hook_keeps_what_it_printed(guest: Guest, endpoint: Endpoint) -> None:
-    endpoint.serve(endpoint.script("slow", "#!/bin/sh\necho halfway\necho trouble >&2\nsleep 600\n"))
+def test_a_timed_out_hook_keeps_what_it_printed(guest: Guest, endpoint: Endpoint, tmp_path: Path) -> None:
+    script = f"#!/bin/sh\necho halfway\necho trouble >&2\ntouch {tmp_path}/hours/one\nsleep 600\n"
+    endpoint.serve(endpoint.script("slow", script))
 
-    guest.once(hook_timeout="0.5")
+    guest.once(hook_timeout="60", environment=hours.variables(tmp_path / "hours"))
 
     [slow] = endpoint.signals
     assert "halfway\n" == slow.body["deploy_stdout"]
@@ -97,12 +104,38 @@ def test_a_daemon_that_a_hook_leaves_behind_stays_and_can_still_print(
 
 
 def test_a_hook_with_a_background_child_on_its_pipes_is_not_waited_for(guest: Guest, endpoint: Endpoint) -> None:
-    endpoint.serve(endpoint.script("web", "#!/bin/sh\nsleep 30 &\necho $! >> $WITNESS\necho done\n"))
+    endpoint.serve(endpoint.script("web", "#!/bin/sh\nsleep 600 &\necho $! >> $WITNESS\necho done\n"))
 
-    ended = guest.once(timeout_s=10)
+    ended = guest.once()
 
     assert (0, "done\n") == (ended.status, endpoint.signals[0].body["deploy_stdout"])
     assert alive(int(guest.seen()[0]))
+
+
+SLOW_READER = """
+import os, sys, time
+from pathlib import Path
+from agent import process
+here, forks = Path(sys.argv[1]), []
+os.register_at_fork(before=lambda: forks.append(1))
+
+def slowly(_chunk):
+    (here / "heard").touch()
+    time.sleep(0.5)
+
+hook = "echo first; while [ ! -e heard ]; do sleep 0.02; done; head -c 60000 /dev/zero; echo last >&2"
+ended = process.run(["sh", "-c", hook], env=os.environ, cwd=here, timeout_s=600, tee=slowly)
+print(ended.stdout.total, ended.stderr.total, len(forks))
+"""
+
+
+def test_what_is_left_in_the_pipes_is_read_however_slow_we_are_and_nobody_stays_to_read_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW_READER, str(tmp_path)]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
+
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=LONGEST_S)
+
+    assert "60006 5 0\n" == said.stdout
 
 
 def test_a_hook_that_closes_its_output_is_waited_for(guest: Guest, endpoint: Endpoint) -> None:
@@ -153,5 +186,5 @@ def test_a_hook_dies_of_a_broken_pipe_as_everywhere(guest: Guest, endpoint: Endp
     """A script that pipes `yes` into `head` would run forever where SIGPIPE is ignored and errors are not looked at."""
     endpoint.serve(endpoint.script("web", "#!/bin/sh\n(yes; echo status $? >&2) | head -1\n"))
 
-    assert 0 == guest.once(hook_timeout="10").status
+    assert 0 == guest.once(hook_timeout="60").status
     assert ("y\n", "status 141\n") == (endpoint.signals[0].body["deploy_stdout"], endpoint.signals[0].stderr)
