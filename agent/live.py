@@ -21,7 +21,7 @@ IDENTIFIER = "os-deploy-agent"
 JOURNALD_LIMIT = 1 << 20  # of one deployment: what follows would be cut by journald's own limit of messages
 LINE_LIMIT = 16 << 10
 TAIL = 1 << 16
-LAST_WORD_S = 0.5  # for the one entry that says how many are missing
+LAST_WORD_S = 2.0  # for the one entry that says how many are missing
 REACHED = b"\n[... the limit of this log was reached, what follows is the end ...]\n"
 
 

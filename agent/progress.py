@@ -35,7 +35,7 @@ EVENTS = 100
 """For one deployment: Heat keeps about a thousand for a whole stack (heat.conf, max_events_per_stack)."""
 INTERVAL_S = 1.0
 TEXT_LIMIT = 200  # characters; an event's reason holds 255, of which Heat uses some
-REQUEST_S = 3.0
+REQUEST_S = 10.0
 MISHAPS = 5  # in a row, after which nothing more is tried
 READ_AT_MOST = 4096
 

@@ -11,6 +11,8 @@ import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from tests.waiting import LONGEST_S
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
@@ -89,7 +91,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=127.0.0.1",
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
     ):
-        subprocess.run(["openssl", *command.split()], cwd=directory, check=True, capture_output=True, timeout=60)
+        subprocess.run(["openssl", *command.split()], cwd=directory, check=True, capture_output=True, timeout=LONGEST_S)
     return directory
 
 

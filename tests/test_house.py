@@ -13,6 +13,7 @@ import pytest
 
 import agent
 from tests.conftest import CHECKOUT
+from tests.waiting import LONGEST_S
 
 PURE = ("errors", "options", "model", "merge", "plan")
 HEAVY = {
@@ -150,7 +151,7 @@ def test_the_wheel_holds_the_agent_alone_and_runs_anywhere(tmp_path: Path, envir
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONGEST_S,
             check=False,
         )
         assert (0, "") == (answer.returncode, answer.stderr)

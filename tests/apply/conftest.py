@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import install
+from tests.waiting import LONGEST_S
 
 Door = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -30,7 +31,7 @@ def door(doors: Path, tmp_path: Path) -> Door:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONGEST_S,
             check=False,
         )
 

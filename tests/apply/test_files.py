@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from agent.apply import files, files_document
 from agent.errors import ApplyError
 from tests.apply.conftest import script
+from tests.waiting import LONGEST_S
 
 Apply = Callable[..., "subprocess.CompletedProcess[str]"]
 HOMES = "var/lib/heat-config/heat-config-files"
@@ -55,7 +56,7 @@ def apply(tmp_path: Path, root: Path, agent_command: list[str], environment: dic
             env={**environment, "PATH": f"{tmp_path}/bin:{environment['PATH']}"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONGEST_S,
             check=False,
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import install, need, require
+from tests.waiting import LONGEST_S
 
 need("unshare", "mount")
 require(os.geteuid() == 0, "needs root for a mount namespace")
@@ -56,7 +57,7 @@ def door(command: Callable[..., list[str]]) -> Door:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONGEST_S,
             check=False,
         )
 

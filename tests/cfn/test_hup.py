@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cfn.conftest import PATH, Door
-from tests.process.guest import until
+from tests.waiting import LONGEST_S, until
 
 
 @dataclass
@@ -124,9 +124,9 @@ def test_the_daemon_stays_looks_again_on_sighup_and_ends_on_sigterm(
         until(lambda: api.asked >= asked + 2, "the third pass")
         os.kill(daemon.pid, signal.SIGTERM)
 
-        assert 0 == daemon.wait(timeout=10)
+        assert 0 == daemon.wait(LONGEST_S)
         assert [f"{AS_DAEMON}  to 1", f"{AS_DAEMON} 1 to 2"] == seen(witness)
         assert "more\n" == (tmp_path / "more").read_text()
     finally:
         daemon.kill()
-        daemon.wait(timeout=10)
+        daemon.wait(LONGEST_S)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ import pytest
 from agent.transport import Client, Limits
 from tests.collect.queue import Queue
 from tests.fakes import Peer
+from tests.waiting import LONGEST_S, until
 
-LIMITS = Limits(connect_s=2.0, read_s=2.0, total_s=5.0, size=1 << 20)
-WAIT_S = 10.0
+LIMITS = Limits(connect_s=LONGEST_S, read_s=LONGEST_S, total_s=LONGEST_S, size=1 << 20)
 
 
 @pytest.fixture
@@ -63,9 +62,13 @@ class Door:
     def put(self, name: str, content: object) -> None:
         """A local file."""
         self.local.mkdir(mode=0o700, exist_ok=True)
+        self.write(self.local / name, json.dumps(content))
+
+    def write(self, path: Path, text: str) -> None:
+        """A file that changes at once: the daemon may read it at any moment."""
         temporary = self.directory / "put"
-        temporary.write_text(json.dumps(content))
-        temporary.rename(self.local / name)
+        temporary.write_text(text)
+        temporary.rename(path)
 
     def argv(self, *arguments: str) -> list[str]:
         own = ["--cachedir", f"{self.cache}", "--backup-cachedir", f"{self.directory}/backup"]
@@ -79,7 +82,7 @@ class Door:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONGEST_S,
             check=False,
         )
 
@@ -102,7 +105,7 @@ class Door:
             yield daemon
         finally:
             daemon.terminate()
-            daemon.wait(WAIT_S)
+            daemon.wait(LONGEST_S)
 
     def ran(self) -> list[list[str]]:
         """Of each command the files it was given, without their directory."""
@@ -114,10 +117,7 @@ class Door:
         self.wait(lambda: len(self.ran()) >= times, f"{times} commands")
 
     def wait(self, look: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + WAIT_S
-        while not look():
-            assert time.monotonic() < deadline, f"no {what}; it said {(self.directory / 'said').read_text()}"
-            time.sleep(0.02)
+        until(look, lambda: f"{what}; it said {(self.directory / 'said').read_text()}")
 
     def cached(self, name: str) -> object:
         return json.loads((self.cache / name).read_text())

@@ -56,13 +56,17 @@ class Push:
                 threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
-        with suppress(OSError, ValueError):
-            self._converse(self._tls.wrap_socket(connection, server_side=True) if self._tls else connection)
+        with connection, suppress(OSError, ValueError, struct.error):  # whoever leaves in the midst of it has left
+            if not self._tls:
+                self._converse(connection)
+                return
+            with self._tls.wrap_socket(connection, server_side=True) as secured:
+                self._converse(secured)
 
     def _converse(self, connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
             lines = [line.partition(b": ") for line in iter(lambda: stream.readline().strip(), b"")]
-            key = next(value for name, _, value in lines if name.lower() == b"sec-websocket-key")
+            [key] = [value for name, _, value in lines if name.lower() == b"sec-websocket-key"]
             accept = base64.b64encode(hashlib.sha1(key + GUID).digest())
             connection.sendall(
                 b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

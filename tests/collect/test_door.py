@@ -13,6 +13,7 @@ from tests.collect.conftest import Door
 from tests.collect.push import Push
 from tests.collect.queue import Queue
 from tests.fakes import Peer, Reply
+from tests.waiting import LONGEST_S
 
 
 def document(**content: object) -> Reply:
@@ -197,7 +198,7 @@ def test_a_push_ends_the_pause_where_that_is_asked_for(door: Door, queue: Queue,
         with door.daemon(*of_queue(queue), "-c", door.command, flag, *slow):
             door.wait_ran(1)
             door.wait(lambda: not queue.held, "deletion")
-            assert told == push.subscribed.wait(10.0 if told else 0.5)
+            assert told == push.subscribed.wait(LONGEST_S if told else 0.5)
             queue.held = [{"id": "n", "body": {"a": 2}}]
             push.push({})
             if told:
@@ -378,7 +379,7 @@ def test_hangup_reads_the_settings_again_also_after_a_command(door: Door, peer: 
     with door.daemon(*arguments, "--min-polling-interval", "600") as daemon:
         door.wait_ran(1)
         door.wait((door.cache / "a.json.last").exists, "commit")
-        settings.write_text("[DEFAULT]\ncollectors = local\ncollectors = request\n")
+        door.write(settings, "[DEFAULT]\ncollectors = local\ncollectors = request\n")
         daemon.send_signal(signal.SIGHUP)
         door.wait_ran(2)
 
@@ -404,7 +405,7 @@ def test_broken_settings_leave_the_old_ones(door: Door) -> None:
 
     with door.daemon("--config-file", str(settings), "-c", door.command) as daemon:
         door.wait_ran(1)
-        settings.write_text("[DEFAULT]\ncollectors = nonesuch\n")
+        door.write(settings, "[DEFAULT]\ncollectors = nonesuch\n")
         door.wait(lambda: "settings not taken over" in (door.directory / "said").read_text(), "complaint")
         door.put("a", {"v": 2})
         door.wait_ran(2)

@@ -15,8 +15,7 @@ from tests.conftest import require
 from tests.containers import engine as engines
 from tests.containers.engine import Engine
 from tests.containers.install import missing
-
-LONGEST_S = 90.0
+from tests.waiting import LONGEST_S, until
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +45,7 @@ def _made(command: str, directory: Path) -> Iterator[Engine]:
         variables["DOCKER_CONFIG"] = str(directory / "docker")
     yield Engine(command, directory, variables)
     engines.clear(directory)
-    engines.until(lambda: engines.processes(directory) == [], 10)
+    until(lambda: engines.processes(directory) == [], "the containers' keepers to be gone")
 
 
 @dataclass(frozen=True)

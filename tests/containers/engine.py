@@ -6,13 +6,13 @@ import os
 import shutil
 import subprocess
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LONGEST_S = 60.0
+from tests.waiting import LONGEST_S, until
+
 IMAGE = "localhost/tiny:1"
 APPLETS = ("sh", "cat", "echo", "env", "false", "ls", "sleep", "true")
 
@@ -99,7 +99,7 @@ def engine(directory: Path) -> Iterator[Path]:
             start_new_session=True,
         )
     try:
-        until((directory / "podman.sock").is_socket)
+        until((directory / "podman.sock").is_socket, "the engine's service to listen")
         yield directory
     finally:
         clear(directory)
@@ -126,13 +126,6 @@ def processes(directory: Path) -> list[str]:
         if kept or (ours and "service" not in words and any(words)):
             found.append(" ".join(words)[:120])
     return found
-
-
-def until(true: Callable[[], bool], longest_s: float = LONGEST_S) -> None:
-    deadline = time.monotonic() + longest_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def _image() -> bytes:

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import hours
 from tests.containers.conftest import Guest, deployment, on
-from tests.containers.engine import IMAGE, Engine, processes, until
+from tests.containers.engine import IMAGE, Engine, processes
+from tests.waiting import LONGEST_S, until
 
 FOREVER = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
 SERVICE = {"image": IMAGE, "command": FOREVER}
+LIMITED = {"timeout": 300}
 
 
 def test_containers_run_in_order_and_one_is_entered(guest: Guest, engine: Engine) -> None:
@@ -68,27 +71,30 @@ def test_an_image_that_is_not_there_fails_with_the_words_of_the_engine(guest: Gu
 
 
 def test_a_timeout_ends_what_the_deployment_started(guest: Guest, engine: Engine) -> None:
-    config = {"first": SERVICE, "hangs": {**SERVICE, "detach": False, "start_order": 1}}
+    seen = guest.root / "hours"
+    hangs = ["sh", "-c", f"echo > /seen/one; {FOREVER[-1]}"]
+    volumes = {"volumes": [f"{seen}:/seen"], "command": hangs, "detach": False, "start_order": 1}
+    late = on(guest, engine).with_variables(**hours.variables(seen))
 
-    reply = on(guest, engine).hook(deployment("docker-cmd", config, options={"timeout": 4}))
+    reply = late.hook(deployment("docker-cmd", {"first": SERVICE, "hangs": {**SERVICE, **volumes}}, options=LIMITED))
 
     assert 124 == reply["deploy_status_code"]
-    assert "container 'hangs' of docker-cmd for 'project' timed out after 4 s" in reply["deploy_stderr"]
+    assert "container 'hangs' of docker-cmd for 'project' timed out after 300 s" in reply["deploy_stderr"]
     assert "option timeout" in reply["deploy_stderr"]
     assert [] == engine.names()
-    until(lambda: processes(engine.directory) == [], 10)
+    until(lambda: processes(engine.directory) == [], "the containers' keepers to be gone")
 
 
 def test_a_cancelled_deployment_leaves_no_container(guest: Guest, engine: Engine) -> None:
     config = {"hangs": {**SERVICE, "detach": False}}
 
     hook = on(guest, engine).begin(deployment("docker-cmd", config))
-    until(lambda: engine.running() == ["hangs"])
+    until(lambda: engine.running() == ["hangs"], "the container to run")
     hook.terminate()
-    hook.wait(60)
+    hook.wait(LONGEST_S)
 
     assert [] == engine.names()
-    until(lambda: processes(engine.directory) == [], 10)
+    until(lambda: processes(engine.directory) == [], "the containers' keepers to be gone")
 
 
 def test_a_taken_name_is_given_back_once_its_holder_left(guest: Guest, engine: Engine) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.containers.conftest import Guest, deployment, on
-from tests.containers.engine import IMAGE, Engine, until
+from tests.containers.engine import IMAGE, Engine
+from tests.waiting import LONGEST_S, until
 
 FOREVER = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
 VERSION_1 = {"web": {"image": IMAGE, "net": "host", "command": FOREVER}}
@@ -131,9 +132,9 @@ def test_a_cancelled_compose_ends(here: Guest, docker: Engine, tmp_path: Path) -
     named = here.with_variables(HEAT_DOCKER_COMPOSE_CMD=str(hanging))
 
     hook = named.begin(deployment("docker-compose", VERSION_3))
-    until(pid.exists)
+    until(pid.exists, "compose to hang")
     hook.terminate()
-    hook.wait(30)
+    hook.wait(LONGEST_S)
 
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
 

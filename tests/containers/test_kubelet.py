@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from tests.containers.conftest import Guest, deployment, on
-from tests.containers.engine import IMAGE, Engine, until
+from tests.containers.engine import IMAGE, Engine
+from tests.waiting import LONGEST_S, until
 
 FOREVER = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
 ID = "fc9070b3-ba4e-4f22-b732-5ffdcdb40b74"
 NAME = "k8s_mariadb.dac8ccce_fc9070b3ba4e4f2uv6pejpu5nqbmrqoungurhtob5gvt.default.file_2c8cf9fc94674e8b_dcd1e1d9"
 POD = {"version": "v1beta2", "containers": [{"name": "mariadb", "image": "tiny"}]}
-SOON = {"images_timeout": 1, "containers_timeout": 1, "poll_period": 0.1}
+IN_TIME = {"images_timeout": 300, "containers_timeout": 300, "poll_period": 0.1}
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def here(guest: Guest, engine: Engine) -> Guest:
 
 
 def pod(config: Any = POD, **more: Any) -> dict[str, Any]:
-    return deployment("kubelet", config, ID, **{"options": SOON, **more})
+    return deployment("kubelet", config, ID, **{"options": IN_TIME, **more})
 
 
 def test_a_pod_that_runs_is_found(here: Guest, engine: Engine) -> None:
@@ -38,15 +39,15 @@ def test_a_pod_that_runs_is_found(here: Guest, engine: Engine) -> None:
 
 
 def test_a_container_that_starts_later_is_waited_for(here: Guest, engine: Engine) -> None:
-    hook = here.begin(pod(options={"containers_timeout": 30, "poll_period": 0.1}))
-    until((here.root / f"manifests/{ID}.json").exists)
+    hook = here.begin(pod())
+    until((here.root / f"manifests/{ID}.json").exists, "the manifest")
 
     time.sleep(0.5)
     still_waiting = hook.poll() is None
     engine.call("run", "--detach", "--name", NAME, IMAGE, *FOREVER)
 
     assert still_waiting
-    assert 0 == hook.wait(30)
+    assert 0 == hook.wait(LONGEST_S)
 
 
 def test_a_pod_of_today_is_known_by_its_name(here: Guest, engine: Engine) -> None:
@@ -58,7 +59,9 @@ def test_a_pod_of_today_is_known_by_its_name(here: Guest, engine: Engine) -> Non
 
 @pytest.mark.parametrize(("image", "missing"), [("nothing", "no images nothing"), ("tiny:1", "no containers mariadb")])
 def test_what_does_not_come_fails(here: Guest, engine: Engine, image: str, missing: str) -> None:
-    reply = here.hook(pod({"containers": [{"name": "mariadb", "image": image}]}))
+    waited = "images_timeout" if image == "nothing" else "containers_timeout"
+
+    reply = here.hook(pod({"containers": [{"name": "mariadb", "image": image}]}, options={**IN_TIME, waited: 1}))
 
     assert 124 == reply["deploy_status_code"]
     assert f"{missing} after 1 s; see the option" in reply["deploy_stderr"]

@@ -5,9 +5,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.containers.conftest import LONGEST_S, Guest, deployment, on
+from tests.containers.conftest import Guest, deployment, on
 from tests.containers.engine import IMAGE, Engine
 from tests.containers.test_docker_compose import VERSION_3
+from tests.waiting import LONGEST_S
 
 FOREVER = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
 SERVICE = {"image": IMAGE, "command": FOREVER}

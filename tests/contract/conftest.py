@@ -6,8 +6,9 @@ import pytest
 
 from agent.transport import Client, Limits
 from tests.fakes import Peer
+from tests.waiting import LONGEST_S
 
-LIMITS = Limits(connect_s=2.0, read_s=2.0, total_s=5.0, size=1 << 20)
+LIMITS = Limits(connect_s=LONGEST_S, read_s=LONGEST_S, total_s=LONGEST_S, size=1 << 20)
 
 
 @pytest.fixture

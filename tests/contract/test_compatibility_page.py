@@ -12,6 +12,7 @@ import pytest
 from agent.cli.main import DOORS
 from tests.conftest import CHECKOUT, require
 from tests.tools import install
+from tests.waiting import LONGEST_S
 
 PAGE = (CHECKOUT / "docs/compatibility.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -110,7 +111,7 @@ def flags(command: list[str]) -> set[str]:
         env={"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin", "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONGEST_S,
         check=True,
     )
     usage, *rest = asked.stdout.split("\n\n")

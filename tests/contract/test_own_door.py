@@ -4,6 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
+from tests.waiting import LONGEST_S
+
 
 def test_apply_config_renders_with_our_own_os_apply_config(
     tmp_path: Path, agent_command: list[str], environment: dict[str, str]
@@ -22,7 +24,7 @@ def test_apply_config_renders_with_our_own_os_apply_config(
         env={**environment, **own},
         input=b'{"id": "a1", "group": "apply-config"}',
         capture_output=True,
-        timeout=30,
+        timeout=LONGEST_S,
     )
 
     assert 0 == json.loads(done.stdout)["deploy_status_code"], done

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.waiting import LONGEST_S
 
 Door = Callable[[str], "subprocess.CompletedProcess[str]"]
 
@@ -28,7 +29,7 @@ def door(tmp_path: Path) -> Door:
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONGEST_S,
             check=False,
         )
 

@@ -15,6 +15,7 @@ import pytest
 
 from agent import serve
 from tests.conftest import CHECKOUT
+from tests.waiting import LONGEST_S
 
 QUICKSTART = CHECKOUT / "examples/quickstart"
 HELLO = "#!/bin/sh\nprintf hello > $heat_outputs_path.greeting\n"
@@ -48,7 +49,7 @@ def ask(url: str, data: bytes | None = None, method: str = "", **headers: str) -
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = Request(url, data, named, method=method or ("GET" if data is None else "POST"))
     try:
-        with urlopen(request, timeout=10) as answer:
+        with urlopen(request, timeout=LONGEST_S) as answer:
             return answer.status, answer.read(), answer.headers
     except HTTPError as exc:
         with exc:
@@ -227,7 +228,7 @@ def serving(
         yield process, process.stdout.readline().strip().rpartition(" at ")[2]
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(LONGEST_S)
         process.stdout.close()
 
 
@@ -240,7 +241,7 @@ def once(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONGEST_S,
         check=False,
     )
 
@@ -254,7 +255,7 @@ def test_the_agent_deploys_from_it_and_the_command_tells(
         finished = once(agent_command, environment, root, url)
         assert process.stdout is not None
         said = process.stdout.read()  # not communicate(), which would lose what readline has buffered
-        process.wait(10)
+        process.wait(LONGEST_S)
 
     assert (1, 1) == (finished.returncode, process.returncode), finished.stderr
     assert [
@@ -286,7 +287,7 @@ def test_a_signal_of_the_system_ends_it_cleanly(
         assert 200 == ask(url)[0]
         os.kill(process.pid, number)
 
-        assert 0 == process.wait(10)
+        assert 0 == process.wait(LONGEST_S)
 
 
 def test_a_directory_or_port_that_cannot_be_is_wrong_usage(
@@ -299,7 +300,7 @@ def test_a_directory_or_port_that_cannot_be_is_wrong_usage(
             env=environment,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=LONGEST_S,
             check=False,
         )
 
@@ -314,7 +315,7 @@ def test_the_quick_start_goes_as_it_promises(
         env={**environment, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONGEST_S,
         check=False,
     )
 

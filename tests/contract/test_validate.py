@@ -4,6 +4,8 @@ import json
 import subprocess
 from pathlib import Path
 
+from tests.waiting import LONGEST_S
+
 GOOD = {
     "id": "a",
     "name": "web",
@@ -19,7 +21,7 @@ def validate(
     agent_command: list[str], environment: dict[str, str], root: Path, *files: Path
 ) -> subprocess.CompletedProcess[str]:
     argv = [*agent_command, "validate", "--root", str(root), *map(str, files)]
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=LONGEST_S)
 
 
 def metadata(root: Path, *deployments: object) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Any, TypeVar
 import requests
 
 from tests.lab.model import DEMO, Lab
+from tests.waiting import until
 
 TEMPLATES = Path(__file__).parent / "templates"
 POLL_S = 0.25
-WAIT_S = 60.0
-REQUEST_S = 30.0
-BUSY_S = 10.0
+REQUEST_S = 60.0
 
 Value = TypeVar("Value")
 Facts = Mapping[str, Any]  # one of Heat's JSON objects, as it came
@@ -103,7 +101,7 @@ class Heat:
                 return False
             return True
 
-        eventually(taken, f"the deletion of {stack.name} to be taken", BUSY_S)
+        eventually(taken, f"the deletion of {stack.name} to be taken")
 
     # ---- looking at stacks
 
@@ -143,7 +141,7 @@ class Heat:
 
     # ---- waiting
 
-    def wait(self, stack: Stack, word: str, *, timeout_s: float = WAIT_S) -> Status:
+    def wait(self, stack: Stack, word: str) -> Status:
         """Return when the stack's status is `word`; fail at once when its action ends otherwise."""
         action = word.split("_", maxsplit=1)[0]
 
@@ -156,9 +154,9 @@ class Heat:
             )
             return None
 
-        return eventually(arrived, f"{stack.name} to be {word}", timeout_s)
+        return eventually(arrived, f"{stack.name} to be {word}")
 
-    def wait_gone(self, stack: Stack, *, timeout_s: float = WAIT_S) -> None:
+    def wait_gone(self, stack: Stack) -> None:
         def gone() -> bool:
             try:
                 status = self.status(stack)
@@ -169,16 +167,16 @@ class Heat:
             assert status.word != "DELETE_FAILED", status
             return status.word == "DELETE_COMPLETE"
 
-        eventually(gone, f"{stack.name} to be gone", timeout_s)
+        eventually(gone, f"{stack.name} to be gone")
 
-    def wait_offered(self, stack: Stack, name: str, *, but: str = "", timeout_s: float = WAIT_S) -> str:
+    def wait_offered(self, stack: Stack, name: str, *, but: str = "") -> str:
         """The id of the named deployment as soon as the guest can see it, and see another one than `but`."""
 
         def found() -> str | None:
             deployment = self.offered(stack).get(name)
             return deployment["id"] if deployment and deployment["id"] != but else None
 
-        return eventually(found, f"deployment {name} of {stack.name} to be offered", timeout_s)
+        return eventually(found, f"deployment {name} of {stack.name} to be offered")
 
     def bootstrap(self, stack: Stack, server: str = "server") -> dict[str, Any]:
         """What cloud-init would find for the agent, as soon as the server is there."""
@@ -187,7 +185,7 @@ class Heat:
             section: dict[str, Any] | None = self.attribute(stack, server, "os_collect_config")
             return section
 
-        return eventually(found, f"the bootstrap of {server} in {stack.name}", WAIT_S)
+        return eventually(found, f"the bootstrap of {server} in {stack.name}")
 
 
 def declared(template: str, parameters: Facts) -> Facts:
@@ -195,13 +193,11 @@ def declared(template: str, parameters: Facts) -> Facts:
     return {"template": (TEMPLATES / template).read_text(), "parameters": dict(parameters)}
 
 
-def eventually(look: Callable[[], Value | None], what: str, timeout_s: float) -> Value:
-    """The first answer of `look` that is true; an AssertionError when there is none in time."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := look()):
-        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s for {what}"
-        time.sleep(POLL_S)
-    return value
+def eventually(look: Callable[[], Value | None], what: str) -> Value:
+    """The first answer of `look` that is true, asking no oftener than a busy Heat can bear."""
+    found = until(look, what, look_s=POLL_S)
+    assert found is not None
+    return found
 
 
 def signal(address: str, verb: str, body: Facts) -> requests.Response:

@@ -111,10 +111,10 @@ class Member:
         return int(self.guest.runs.with_name("runs.pid").read_text())
 
     def wait_ended(self, script: int) -> None:
-        eventually(lambda: processes.started_at(script) is None, f"the script of {self} to be gone", 30)
+        eventually(lambda: processes.started_at(script) is None, f"the script of {self} to be gone")
 
     def wait_state(self, state: str) -> None:
-        eventually(lambda: self.guest.journal(self.id)["state"] == state, f"{self} to be {state}", 30)
+        eventually(lambda: self.guest.journal(self.id)["state"] == state, f"{self} to be {state}")
 
     def __str__(self) -> str:
         return str(self.transports)
@@ -135,10 +135,14 @@ def crew(
     given = {"script": WAITS_FOR_LEAVE, "word": "one", **parameters}
     members = []
     with ExitStack() as ending:
-        for way in ways:
-            guest = Guest(home / str(way))
+        guests = [Guest(home / str(way)) for way in ways]
+        for guest in guests:  # before the stacks, whose time may be short
             guest.root.mkdir()
             guest.configure(**settings)
+            ending.enter_context(guest.daemon())
+        for guest in guests:
+            guest.wait_begun()
+        for way, guest in zip(ways, guests, strict=True):
             own = {**given, **way.parameters}
             more = {"disable_rollback": disable_rollback, "timeout_min": timeout_min}
             stack = create(heat, guest, "script.yaml", own, **more)
@@ -147,7 +151,6 @@ def crew(
         for number, member in enumerate(members):
             member.guest.boot(heat.bootstrap(member.stack))
             members[number] = replace(member, id=heat.wait_offered(member.stack, "hello"))
-            ending.enter_context(member.guest.daemon())
         for member in members:
             member.guest.wait_ran("CREATE one")
         yield members

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.cloud import eventually
+from tests.waiting import LONGEST_S
 
 CHECKOUT = Path(__file__).parents[2]
-STOP_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Guest:
 
     def wait_ran(self, line: str) -> None:
         """Return when a script has noted this run."""
-        eventually(lambda: line in self.ran(), f"the run {line!r}", 30)
+        eventually(lambda: line in self.ran(), f"the run {line!r}")
 
     def ran(self) -> list[str]:
         """What ran, in order."""
@@ -40,7 +40,9 @@ class Guest:
         """Leave the server's bootstrap where cloud-init leaves it."""
         data = self.root / "var/lib/heat-cfntools/cfn-init-data"
         data.parent.mkdir(parents=True, exist_ok=True)
-        data.write_text(json.dumps({"os-collect-config": section}))
+        half = self.root / "half-a-bootstrap"  # an agent may be looking
+        half.write_text(json.dumps({"os-collect-config": section}))
+        half.rename(data)
 
     def configure(self, **settings: object) -> None:
         """Write the agent's settings; `cfn__polling_interval` means polling_interval in section cfn."""
@@ -52,7 +54,7 @@ class Guest:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"[{name}]\n" + "\n".join(lines) + "\n" for name, lines in sections.items()))
 
-    def once(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def once(self) -> subprocess.CompletedProcess[str]:
         """One cycle: collect, run what is due, signal."""
         done = subprocess.run(
             [sys.executable, "-m", "agent", "--root", str(self.root), "--once"],
@@ -61,7 +63,7 @@ class Guest:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=LONGEST_S,
         )
         print(done.stderr, file=sys.stderr)  # pytest shows it when the test fails
         return done
@@ -86,9 +88,13 @@ class Guest:
         finally:
             stop(daemon)
 
+    def wait_begun(self) -> None:
+        """Return when the daemon is there: it has its state to itself."""
+        eventually((self.root / "var/lib/os-deploy-agent/lock").exists, "the agent to begin")
+
     def wait_logged(self, text: str) -> None:
         """Return when the daemon has mentioned this."""
-        eventually(lambda: text in self.log(), f"the agent to mention {text}", 30)
+        eventually(lambda: text in self.log(), f"the agent to mention {text}")
 
     def log(self) -> str:
         return (self.root / "agent.log").read_text(errors="replace")
@@ -128,8 +134,8 @@ def stop(daemon: subprocess.Popen[bytes]) -> None:
     """End the agent; it must not need more than a SIGTERM."""
     daemon.send_signal(signal.SIGTERM)
     try:
-        daemon.wait(STOP_S)
+        daemon.wait(LONGEST_S)
     except subprocess.TimeoutExpired:
         daemon.kill()
-        daemon.wait(STOP_S)
-        raise AssertionError(f"the agent did not end within {STOP_S:.0f} s of SIGTERM") from None
+        daemon.wait(LONGEST_S)
+        raise AssertionError(f"the agent did not end within {LONGEST_S:.0f} s of SIGTERM") from None

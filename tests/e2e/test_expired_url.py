@@ -45,7 +45,7 @@ def test_a_late_outcome_arrives_as_the_servers_own(other_heat: Heat, late: dict[
 def test_a_late_outcome_without_another_door_stays_and_says_why(other_heat: Heat, late: dict[str, Member]) -> None:
     case = late[WITHOUT]
 
-    eventually(lambda: case.guest.journal(case.id)["reason"], "the outcome to be refused", 30)
+    eventually(lambda: case.guest.journal(case.id)["reason"], "the outcome to be refused")
 
     known = case.guest.journal(case.id)
     assert "received" == known["state"]

@@ -44,11 +44,11 @@ def test_a_booted_image_lives_with_its_stack(heat: Heat, image: Path, transports
                 guest,
                 _endpoint,
             ):
-                heat.wait(stack, "CREATE_COMPLETE", timeout_s=90)
+                heat.wait(stack, "CREATE_COMPLETE")
                 heat.update(stack, "component.yaml", {**given, "version": "2"})
-                heat.wait(stack, "UPDATE_COMPLETE", timeout_s=90)
+                heat.wait(stack, "UPDATE_COMPLETE")
                 heat.delete(stack)
-                heat.wait_gone(stack, timeout_s=90)
+                heat.wait_gone(stack)
 
                 assert ["created 1", "updated 2", "deleted 2"] == (guest.root / RUNS[1:]).read_text().splitlines()
                 assert "active" == guest.ask("systemctl", "is-active", "os-deploy-agent.service")

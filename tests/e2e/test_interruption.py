@@ -39,7 +39,7 @@ def test_an_outcome_waits_for_heat_to_come_back(
         services.send_away(heat.lab, listener)
         try:
             guest.wait_ran("finished")
-            eventually(lambda: "503" in guest.log(), "the agent to be turned away", 20)
+            eventually(lambda: "503" in guest.log(), "the agent to be turned away")
         finally:
             services.bring_back(heat.lab, listener)
         heat.wait(stack, "CREATE_COMPLETE")
@@ -63,7 +63,7 @@ def test_an_outcome_for_a_store_arrives_while_heat_is_away(
         services.send_away(heat.lab, "heat")
         try:
             guest.wait_ran("finished")
-            eventually(lambda: "signalled" == guest.journal(identity)["state"], "the outcome to be taken", 20)
+            eventually(lambda: "signalled" == guest.journal(identity)["state"], "the outcome to be taken")
         finally:
             services.bring_back(heat.lab, "heat")
         heat.wait(stack, "CREATE_COMPLETE")
@@ -128,4 +128,4 @@ def child_of_the_script(guest: Guest) -> int:
 
 
 def wait_ended(pid: int) -> None:
-    eventually(lambda: processes.started_at(pid) is None, f"process {pid} to be gone", 10)
+    eventually(lambda: processes.started_at(pid) is None, f"process {pid} to be gone")

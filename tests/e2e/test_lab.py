@@ -17,6 +17,7 @@ from tests.e2e.guest import CHECKOUT
 from tests.e2e.transports import CFN, TEMP_URL, Transports
 from tests.lab import processes, services
 from tests.lab.model import Lab
+from tests.waiting import LONGEST_S
 
 FINE = {"greeting": "raw", "deploy_stdout": "out", "deploy_stderr": "", "deploy_status_code": 0}
 
@@ -57,9 +58,9 @@ def test_a_service_sent_away_answers_503_until_it_is_brought_back(heat: Heat) ->
     address = heat.lab.url("heat") + "/healthcheck"
 
     services.send_away(heat.lab, "heat")
-    while_away = requests.get(address, timeout=5).status_code
+    while_away = requests.get(address, timeout=LONGEST_S).status_code
     services.bring_back(heat.lab, "heat")
-    afterwards = requests.get(address, timeout=5).status_code
+    afterwards = requests.get(address, timeout=LONGEST_S).status_code
 
     assert (503, 200) == (while_away, afterwards)
 
@@ -85,7 +86,7 @@ def test_a_tethered_process_dies_with_its_parent_whatever_kills_that() -> None:
     parent.kill()
     parent.wait()
 
-    eventually(lambda: processes.started_at(child) is None, "the child to be gone", 5)
+    eventually(lambda: processes.started_at(child) is None, "the child to be gone")
 
 
 def test_stop_spares_a_process_that_only_has_the_pid_of_ours(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_an_outcome_is_sent_again_while_its_deployment_stands_and_the_script_is_
     assert 0 == done.returncode, done.stderr
     assert "signalled" == guest.journal(identity)["state"]
     assert "hello world" == heat.outputs(stack)["greeting"]
-    eventually(lambda: 2 == signals(heat, stack), "Heat to have seen two signals", 10)
+    eventually(lambda: 2 == signals(heat, stack), "Heat to have seen two signals")
     assert ["CREATE world"] == guest.ran()
 
 

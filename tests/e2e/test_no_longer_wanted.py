@@ -110,7 +110,7 @@ def test_a_cancelled_update_without_rollback_takes_the_late_outcome(heat: Heat, 
         member.let_go()
     for member in members:
         complete = partial(completed, heat, member)
-        eventually(complete, f"the late outcome of {member}", 30)
+        eventually(complete, f"the late outcome of {member}")
 
     assert all_of(members, "UPDATE_FAILED") == each(members, lambda member: heat.status(member.stack).word)
     assert all_of(members, ["CREATE one", "UPDATE two"]) == each(members, lambda member: member.guest.ran())
@@ -190,7 +190,7 @@ def test_a_stack_out_of_time_ends_the_script_if_it_rolls_back_and_else_overlooks
     ):
         scripts = each(rolling_back, Member.script)
         for member in staying:
-            heat.wait(member.stack, "CREATE_FAILED", timeout_s=100)
+            heat.wait(member.stack, "CREATE_FAILED")
             member.let_go()
         for member in staying:
             member.wait_state("signalled")

@@ -36,11 +36,11 @@ def test_the_owner_reads_each_step_while_the_deployment_stays_in_progress(
     guest.configure(polling_interval=1, cfn__polling_interval=1, cfn__min_polling_interval=1)
 
     with guest.daemon():
-        eventually(lambda: STEPS[1] in events_of_handle(heat, stack), "the hook's own words", 30)
+        eventually(lambda: STEPS[1] in events_of_handle(heat, stack), "the hook's own words")
         meanwhile = heat.deployment(stack, "deployment")["status"], heat.status(stack).word
         held.unlink()
         heat.wait(stack, "CREATE_COMPLETE")
-        eventually(lambda: STEPS[2] in events_of_handle(heat, stack), "the end", 15)
+        eventually(lambda: STEPS[2] in events_of_handle(heat, stack), "the end")
 
     assert ("IN_PROGRESS", "CREATE_IN_PROGRESS") == meanwhile
     assert STEPS == tuple(events_of_handle(heat, stack))
@@ -57,11 +57,11 @@ def test_a_handle_in_a_store_carries_the_newest_step_as_metadata_of_its_object(
     guest.configure(polling_interval=1)
 
     with guest.daemon():
-        eventually(lambda: STEPS[1] in shown_in_store(heat, stack), "the hook's own words", 30)
+        eventually(lambda: STEPS[1] in shown_in_store(heat, stack), "the hook's own words")
         meanwhile = heat.status(stack).word
         held.unlink()
         heat.wait(stack, "CREATE_COMPLETE")
-        eventually(lambda: any(STEPS[2] in text for text in shown_in_store(heat, stack)), "the end", 15)
+        eventually(lambda: any(STEPS[2] in text for text in shown_in_store(heat, stack)), "the end")
 
     assert "CREATE_IN_PROGRESS" == meanwhile
 

@@ -11,6 +11,7 @@ from tests.e2e.cloud import TEMPLATES, Heat
 from tests.e2e.conftest import Launcher
 from tests.e2e.guest import Guest, environment
 from tests.e2e.transports import CFN, HEAT, Transports
+from tests.waiting import LONGEST_S
 
 KINDS = {"script": ["--pin", "port=80"], "playbook": [], "files": [], "component": []}
 HOOK = "#!/bin/sh\nprintf '{\"deploy_status_code\": 0}'\n"
@@ -19,7 +20,9 @@ HOOK = "#!/bin/sh\nprintf '{\"deploy_status_code\": 0}'\n"
 def agent(*words: str | Path) -> str:
     """What the command line prints."""
     command = [sys.executable, "-m", "agent", *map(str, words)]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=True).stdout
+    return subprocess.run(
+        command, env=environment(), capture_output=True, text=True, timeout=LONGEST_S, check=True
+    ).stdout
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_script_ansible_puppet_and_salt_complete_one_stack(heat: Heat, equipped:
     for name in DEPLOYMENTS:
         heat.wait_offered(stack, name)
 
-    done = equipped.once(timeout=180)
+    done = equipped.once()
 
     assert 0 == done.returncode, done.stderr
     heat.wait(stack, "CREATE_COMPLETE")

@@ -28,7 +28,7 @@ def run_until(guest: Guest, line: str, status: int = 0) -> None:
         assert done.returncode in {0, status}, done.stderr
         return line in guest.ran()
 
-    eventually(ran, f"the run {line!r}", 30)
+    eventually(ran, f"the run {line!r}")
 
 
 @pytest.mark.parametrize("transports", OTHERS, ids=str)

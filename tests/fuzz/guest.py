@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from tests.conftest import CHECKOUT
 from tests.tools import install
+from tests.waiting import LONGEST_S
 
 OURS, THEIRS = "ours", "theirs"
 MOUNTED = "/agent"
@@ -107,7 +108,7 @@ class Guest:
         )
 
     def close(self) -> None:
-        self._server.communicate(timeout=10)
+        self._server.communicate(timeout=LONGEST_S)
 
     def clear(self) -> None:
         """Back to an empty guest."""
@@ -230,7 +231,7 @@ def _mounted(python: str) -> tuple[str, ...]:
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=LONGEST_S,
     )
     return tuple(dict.fromkeys(path for path in asked.stdout.split() if not path.startswith("/usr")))
 

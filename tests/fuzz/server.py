@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 
-TIME_S = 20
+TIME_S = 150
 
 # what the tools import, but for what reads the environment while it is imported
 PRELOADED = {

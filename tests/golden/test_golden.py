@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.process.guest import MARK, marked
-from tests.tools.guest import within
+from tests.waiting import until
 
 CASES = Path(__file__).parent / "cases"
 LONGEST_S = 20.0
@@ -63,7 +63,7 @@ def test_hook(path: Path, root: Path, agent_command: list[str], environment: dic
     if case.get("leaves_a_service"):
         for pid in marked(MARK, str(root)):
             os.kill(pid, signal.SIGKILL)
-    assert within(3, lambda: not marked(MARK, str(root))), "something is left running"
+    until(lambda: not marked(MARK, str(root)), "everything to have ended")
 
 
 def filled(value: Any, root: str) -> Any:

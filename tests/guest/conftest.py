@@ -37,13 +37,13 @@ def with_agent(base: Path, tree: Path) -> Boot:
     """Boot a guest that has the agent; `prepare` may change its root before."""
 
     def start(
-        prepare: Prepare = lambda _root: None, *, enable: bool = True, until: str = ""
+        prepare: Prepare = lambda _root: None, *, enable: bool = True, unit: str = ""
     ) -> AbstractContextManager[Guest]:
         def both(root: Path) -> None:
             machine.install(root, tree, enable=enable)
             prepare(root)
 
-        return boot(base, prepare=both, until=until)
+        return boot(base, prepare=both, unit=unit)
 
     return start
 

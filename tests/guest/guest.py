@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -25,12 +24,12 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from tests.waiting import LONGEST_S, until
+
 T = TypeVar("T")
 
 BOOT = Path(__file__).with_name("boot.sh")
 ADDRESSES = ("127.0.0.1/8", "169.254.169.254/32")  # the second one is the cloud's metadata service
-BOOT_S = 60.0
-HALT_S = 30.0
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -58,19 +57,19 @@ class Guest:
     network: ThreadPoolExecutor = field(repr=False)
     _supervisor: subprocess.Popen[bytes] | None = None
 
-    def start(self, until: str = "") -> None:
-        """Switch it on; returns when it is up, or when the unit `until` is active."""
+    def start(self, unit: str = "") -> None:
+        """Switch it on; returns when it is up, or when this unit is active."""
         assert not self.on
         command = ["setpriv", "--pdeathsig", "KILL", "sh", str(BOOT), str(self.root), self.name, self.id]
         with self.console.open("ab") as console:
             self._supervisor = self.inside(lambda: subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console,
                                                                     stderr=console))  # fmt: skip
-        self.wait_until_up(until)
+        self.wait_until_up(unit)
 
-    def wait_until_up(self, until: str = "") -> None:
-        """Return when every unit of the boot has been tried, or when the unit `until` is active."""
-        question = ["systemctl", "is-active", until] if until else ["systemctl", "is-system-running"]
-        answers = ("active",) if until else ("running", "degraded")
+    def wait_until_up(self, unit: str = "") -> None:
+        """Return when every unit of the boot has been tried, or when this one is active."""
+        question = ["systemctl", "is-active", unit] if unit else ["systemctl", "is-system-running"]
+        answers = ("active",) if unit else ("running", "degraded")
 
         def is_up() -> bool:
             assert self._supervisor
@@ -78,7 +77,7 @@ class Guest:
                 raise BootFailed(f"{self.name} ended: {self.said()}")
             return self.init > 0 and self.run(*question).stdout.strip() in answers
 
-        wait_for(is_up, BOOT_S, lambda: f"{self.name} to be up; {self.said()}")
+        until(is_up, lambda: f"{self.name} to be up; {self.said()}")
 
     @property
     def on(self) -> bool:
@@ -103,7 +102,7 @@ class Guest:
             return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
         return 0
 
-    def run(self, *command: str, stdin: str = "", timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, stdin: str = "", timeout_s: float = LONGEST_S) -> subprocess.CompletedProcess[str]:
         """Run a program in it as root."""
         variables = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
         enter = ["nsenter", "--target", str(self.init), *("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")]
@@ -111,7 +110,7 @@ class Guest:
             [*enter, "env", "-i", *variables, *command], input=stdin, capture_output=True, text=True, timeout=timeout_s
         )
 
-    def ask(self, *command: str, stdin: str = "", timeout_s: float = 60.0) -> str:
+    def ask(self, *command: str, stdin: str = "", timeout_s: float = LONGEST_S) -> str:
         """What a program that must succeed prints."""
         done = self.run(*command, stdin=stdin, timeout_s=timeout_s)
         assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}"
@@ -123,7 +122,7 @@ class Guest:
 
     def inside(self, task: Callable[[], T]) -> T:
         """Run a function of this process in the guest's network: what it listens on is the guest's 127.0.0.1."""
-        return self.network.submit(task).result(BOOT_S)
+        return self.network.submit(task).result(LONGEST_S)
 
     def cut_power(self) -> None:
         """Every process ends in the midst of what it does; the disk stays as it is."""
@@ -144,9 +143,9 @@ class Guest:
     def wait_until_off(self) -> None:
         assert self._supervisor
         try:
-            self._supervisor.wait(HALT_S)
+            self._supervisor.wait(LONGEST_S)
         except subprocess.TimeoutExpired:
-            raise BootFailed(f"{self.name} was not off within {HALT_S:.0f} s; {self.said()}") from None
+            raise BootFailed(f"{self.name} was not off within {LONGEST_S:.0f} s; {self.said()}") from None
 
     def said(self) -> str:
         return self.console.read_text("utf-8", "replace")[-2000:]
@@ -160,9 +159,9 @@ def boot(
     prepare: Callable[[Path], object] | None = None,
     environment: Mapping[str, str] | None = None,
     listen: Callable[[], object] | None = None,
-    until: str = "",
+    unit: str = "",
 ) -> Iterator[Guest]:
-    """A guest that is up, on the root file system at `base`.
+    """A guest that is up, or whose `unit` is active, on the root file system at `base`.
 
     `prepare` is given its root before it boots, `listen` is called in its network before it boots; `environment`
     becomes that of its PID 1, as a virtual machine's firmware would tell: `product_name` for cloud-init.
@@ -178,22 +177,13 @@ def boot(
             (guest.root / ".environment").write_text("\n".join(f"{k}={v}" for k, v in (environment or {}).items()))
             if prepare:
                 prepare(guest.root)
-            network.submit(_new_network).result(BOOT_S)
+            network.submit(_new_network).result(LONGEST_S)
             if listen:
-                network.submit(listen).result(BOOT_S)
-            guest.start(until)
+                network.submit(listen).result(LONGEST_S)
+            guest.start(unit)
             yield guest
         finally:
             _end(guest, scratch)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float, what: Callable[[], str]) -> None:
-    """Look until it holds; fails after `seconds`, saying what was waited for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            raise BootFailed(f"waited {seconds:.0f} s for {what()}")
-        time.sleep(0.03)
 
 
 def _end(guest: Guest, scratch: Path) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests import waiting
 from tests.conftest import CHECKOUT
-from tests.guest.guest import Guest, wait_for
+from tests.guest.guest import Guest
 
 UNIT = "os-deploy-agent.service"
 HOME = "opt/os-deploy-agent"
@@ -89,6 +90,6 @@ def outcome(guest: Guest, id: str) -> dict[str, Any]:
     return found
 
 
-def until(guest: Guest, condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Look until it holds; what the agent said is told where it never does."""
-    wait_for(condition, seconds, lambda: f"{what}\n{guest.run('journalctl', '--no-pager', '-n', '40').stdout}")
+def until(guest: Guest, condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition; what the agent said is told where it never holds."""
+    waiting.until(condition, lambda: f"{what}\n{guest.run('journalctl', '--no-pager', '-n', '40').stdout}")

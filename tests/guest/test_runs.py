@@ -36,12 +36,15 @@ RESUMES = """#!/bin/sh
 echo "$OS_DEPLOY_AGENT_REBOOTS" >>/root/reboots
 [ -n "$OS_DEPLOY_AGENT_REBOOTS" ] || exit 194
 """
-HUNGRY = """#!/bin/sh
-for i in 1 2 3 4; do python3 -c "import time; x = b'x' * 40_000_000; time.sleep(2)" & done
-for i in 1 2 3 4; do wait %$i || echo killed; done
+# Each holds what it has until the first one is killed, which is when together they have too much.
+HUNGRY = """#!/usr/bin/env python3
+import os, subprocess, sys
+holding = "import sys; x = b'x' * 40_000_000; sys.stdin.read()"
+held = [subprocess.Popen([sys.executable, "-c", holding], stdin=subprocess.PIPE) for _ in range(4)]
+print("killed" if os.WIFSIGNALED(os.wait()[1]) else "ended")
 """
 MANY = """#!/bin/sh
-for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done
+for i in 1 2 3 4 5 6 7 8 9; do sleep 600 & done
 wait
 """
 BUSY = """#!/usr/bin/env python3
@@ -174,7 +177,7 @@ def test_an_agent_of_the_machine_around_it_leaves_its_deployment_alone(guest: Gu
 @pytest.mark.parametrize("how", ["timeout", "cancel", "stop", "kill"])
 def test_all_processes_of_a_hook_are_ended_with_it(guest: Guest, how: str) -> None:
     key = f"all-{how}"
-    give(guest, script(key, STRAY.format(key), options={"timeout": 2} if how == "timeout" else {}))
+    give(guest, script(key, STRAY.format(key), options={"timeout": 15} if how == "timeout" else {}))
     until(guest, (guest.root / f"root/stray-{key}").exists, "the stray process")
     if how == "cancel":
         give(guest)

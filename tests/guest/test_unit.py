@@ -12,12 +12,13 @@ from tests.guest.guest import Guest
 from tests.guest.machine import UNIT, give, outcome, script, until, write
 
 EXPOSURE = 4.0
-WATCHED = "[Service]\nWatchdogSec=1s\nRestartSec=100ms\n"
+CRASHES = "[Service]\nWatchdogSec=0\nRestartSec=100ms\n"
+WATCHED = "[Service]\nWatchdogSec=10s\nRestartSec=100ms\n"  # a busy machine keeps nobody waiting for so long
 
 
 def watched(root: Path) -> None:
     write(root, f"etc/systemd/system/{UNIT}.d/quick.conf", WATCHED)
-    write(root, "etc/os-deploy-agent/20-quick.conf", "[DEFAULT]\ntotal_timeout = 0.2\nkill_grace = 0.2\n")
+    write(root, "etc/os-deploy-agent/20-quick.conf", "[DEFAULT]\ntotal_timeout = 2\nkill_grace = 2\n")
 
 
 def without_source(root: Path) -> None:
@@ -73,7 +74,10 @@ def test_a_reload_is_over_when_the_new_settings_hold(guest: Guest) -> None:
 
 
 def test_a_crash_starts_it_again(with_agent: Boot) -> None:
-    with with_agent(watched) as guest:
+    def unwatched(root: Path) -> None:
+        write(root, f"etc/systemd/system/{UNIT}.d/quick.conf", CRASHES)
+
+    with with_agent(unwatched) as guest:
         first = main_pid(guest)
 
         guest.ask("kill", "-SEGV", str(first))
@@ -88,7 +92,7 @@ def test_the_watchdog_ends_a_hang_and_leaves_a_quiet_loop_alone(with_agent: Boot
 
         def fed_often() -> bool:
             stamps.add(guest.show(UNIT, "WatchdogTimestampMonotonic"))
-            return len(stamps) > 5  # twice a second: more than two periods
+            return len(stamps) > 3  # twice in a period: more than one of them
 
         until(guest, fed_often, "the watchdog to be fed while nothing happens")
         assert 0 == restarts(guest)
@@ -122,9 +126,7 @@ def test_a_hang_of_the_loop_itself_is_ended_and_leaves_a_traceback(with_agent: B
 
 def test_a_request_may_take_longer_than_the_watchdog_would_wait(with_agent: Boot) -> None:
     with with_agent(watched) as guest, guest.inside(lambda: socket.create_server(("127.0.0.1", 8000))):
-        slow = (
-            "[DEFAULT]\ncollectors = request\ntotal_timeout = 2.5\n[request]\nmetadata_url = http://127.0.0.1:8000/\n"
-        )
+        slow = "[DEFAULT]\ncollectors = request\ntotal_timeout = 15\n[request]\nmetadata_url = http://127.0.0.1:8000/\n"
         write(guest.root, "etc/os-deploy-agent/30-slow.conf", slow)  # the server takes a connection and never answers
 
         guest.ask("systemctl", "reload", UNIT)

@@ -17,6 +17,7 @@ from typing import Any
 from shipping import cache
 from tests.guest import install as guest
 from tests.image import install
+from tests.waiting import LONGEST_S
 
 TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
@@ -97,7 +98,7 @@ def _initial(tree: Path, target: Path) -> None:
     (root / "init").chmod(0o755)
     names = "\0".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
     command = ["cpio", "--null", "--create", "--format=newc", "--quiet"]
-    done = subprocess.run(command, cwd=root, input=names.encode(), capture_output=True, check=True, timeout=120)
+    done = subprocess.run(command, cwd=root, input=names.encode(), capture_output=True, check=True, timeout=LONGEST_S)
     target.write_bytes(done.stdout)
     shutil.rmtree(root)
 
@@ -136,7 +137,7 @@ class Machine:
         """Nothing is synced, nothing is told."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(30)
+            self.process.wait(LONGEST_S)
 
     def read(self, name: str) -> str:
         """A file of the disk while the machine is off; "" when there is none."""

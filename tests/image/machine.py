@@ -16,6 +16,7 @@ from tests.conftest import require
 from tests.guest.guest import Guest, boot
 from tests.lab import install as lab
 from tests.process.endpoint import Endpoint, answer, listening
+from tests.waiting import LONGEST_S
 
 PORT = 8080  # of the endpoint; every machine has a loopback of its own
 SERVICE = ("169.254.169.254", 80)
@@ -43,7 +44,7 @@ def user_data(metadata: Mapping[str, Any], form: str = "SOFTWARE_CONFIG", script
     require(venv, "needs Heat: python -m tests.lab install")
     given = {"metadata": metadata, "user_data": script, "format": form, "cfn_url": f"http://127.0.0.1:{PORT}/v1/"}
     done = subprocess.run(
-        [f"{venv}/bin/python", PROGRAM], input=json.dumps(given), capture_output=True, text=True, timeout=60
+        [f"{venv}/bin/python", PROGRAM], input=json.dumps(given), capture_output=True, text=True, timeout=LONGEST_S
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -11,17 +11,16 @@ from pathlib import Path
 
 from shipping import deb
 from shipping.cache import CHECKOUT
-from tests.guest.guest import wait_for
 from tests.image import install, machine
 from tests.image.machine import Instance, Source, bootstrap
 from tests.image.test_boot import OWN, SCRIPT
 from tests.process.endpoint import Endpoint
+from tests.waiting import LONGEST_S, until
 
 BOOTS = 5
 # The elements os-collect-config, os-apply-config, os-refresh-config and heat-config.
 OLD_TOOLS = ("os-collect-config", "os-apply-config", "os-refresh-config", "dib-utils", "python-heatclient",
              "python-zaqarclient", "python-keystoneclient")  # fmt: skip
-SECONDS = 60.0
 
 
 def main() -> int:
@@ -38,7 +37,9 @@ def main() -> int:
 
 
 def mebibytes(directory: Path) -> float:
-    said = subprocess.run(["du", "-sk", directory], capture_output=True, text=True, check=True, timeout=120).stdout
+    said = subprocess.run(
+        ["du", "-sk", directory], capture_output=True, text=True, check=True, timeout=LONGEST_S
+    ).stdout
     return int(said.split()[0]) / 1024
 
 
@@ -47,7 +48,7 @@ def old_tools() -> float:
     command = [sys.executable, str(CHECKOUT / ".ci/environment"), str(CHECKOUT / ".ci/locks/peers.txt")]
     made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=600).stdout.strip()
     program = [f"{made}/bin/python", str(Path(__file__).with_name("closure.py")), *OLD_TOOLS]
-    done = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True, timeout=120)
+    done = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True, timeout=LONGEST_S)
     return int(done.stdout) / 2**20
 
 
@@ -73,5 +74,5 @@ def boot_to_signal(image: Path, source: Source) -> float:
 
     instance = Instance("11111111-0000-4000-8000-000000000000", machine.user_data(bootstrap()))
     with machine.machine(image, source, instance, ready=ready):
-        wait_for(lambda: len(times) > 1, SECONDS, lambda: "the outcome")
+        until(lambda: len(times) > 1, lambda: "the outcome")
     return times[1] - times[0]

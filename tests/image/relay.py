@@ -38,6 +38,7 @@ def relaying(ports: Iterable[int]) -> Iterator[Callable[[], None]]:
         opened.put(None)
         ours.join(SECONDS)
         for server in servers:
+            server.shutdown(socket.SHUT_RDWR)  # close alone does not wake who accepts
             server.close()
 
 
@@ -47,12 +48,21 @@ def _accept(server: socket.socket) -> None:
         while True:
             inner, _ = server.accept()
             outer = socket.create_connection(("127.0.0.1", port), SECONDS)
-            for source, target in ((inner, outer), (outer, inner)):
-                threading.Thread(target=_copy, args=(source, target), daemon=True).start()
+            threading.Thread(target=_relay, args=(inner, outer), daemon=True).start()
+
+
+def _relay(inner: socket.socket, outer: socket.socket) -> None:
+    """Both ways, until each end has said all that it has to say."""
+    with inner, outer:
+        answers = threading.Thread(target=_copy, args=(outer, inner), daemon=True)
+        answers.start()
+        _copy(inner, outer)
+        answers.join()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):  # either end has gone
         while data := source.recv(65536):
             target.sendall(data)
+    with suppress(OSError):
         target.shutdown(socket.SHUT_WR)

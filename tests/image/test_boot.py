@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.guest import Guest, wait_for
+from tests.guest.guest import Guest
 from tests.image import machine
 from tests.image.machine import PORT, Instance, Source, bootstrap
 from tests.process.endpoint import Endpoint
+from tests.waiting import until
 
 UNIT = "os-deploy-agent.service"
 COPY, OWN = "var/lib/cloud/data/cfn-init-data", "var/lib/heat-cfntools/cfn-init-data"
 STATE = "var/lib/os-deploy-agent"
 SCRIPT = "#!/bin/sh\necho ran >> /root/ran\n"
 FIRST, SECOND, THIRD = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "123")
-SECONDS = 60.0
 
 
 def serve(endpoint: Endpoint, *names: str) -> None:
@@ -29,7 +29,11 @@ def wait_signals(guest: Guest, endpoint: Endpoint, count: int) -> None:
     def journal() -> str:
         return guest.run("journalctl", "--boot", "--no-pager", "--lines", "60").stdout
 
-    wait_for(lambda: len(endpoint.signals) >= count, SECONDS, lambda: f"{count} signals; {journal()}")
+    until(lambda: len(endpoint.signals) >= count, lambda: f"{count} signals; {journal()}")
+
+
+def said_by_agent(guest: Guest) -> str:
+    return guest.ask("journalctl", "--boot", "--no-pager", "--output", "cat", "--unit", UNIT)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,7 @@ def test_what_heat_sends_by_cloud_init_becomes_a_deployment(image: Path, source:
     with machine.machine(image, source, Instance(FIRST, sent)) as (guest, endpoint):
         serve(endpoint, "web")
         wait_signals(guest, endpoint, 1)
-        wait_for(lambda: "done" in guest.run("cloud-init", "status").stdout, SECONDS, lambda: "cloud-init to be done")
+        until(lambda: "done" in guest.run("cloud-init", "status").stdout, "cloud-init to be done")
 
         assert "COMPLETE" == endpoint.signals[0].judged
         assert "active" == guest.ask("systemctl", "is-active", UNIT)
@@ -73,8 +77,8 @@ def test_a_machine_keeps_its_history_over_a_reboot_and_copies_of_it_have_none(im
         machine.no_cloud(guest.root, Instance(SECOND, "#cloud-config\n{}\n"))
         polls = endpoint.polls
         guest.start()
+        until(lambda: "left by another machine, passed over" in said_by_agent(guest), "the agent to look")
         left = (guest.root / OWN).exists()
-        log = guest.ask("journalctl", "--boot", "--no-pager", "--output", "cat", "--unit", UNIT)
         polls_of_second = endpoint.polls - polls
 
         guest.power_off()  # and one that gets data of its own
@@ -85,7 +89,6 @@ def test_a_machine_keeps_its_history_over_a_reboot_and_copies_of_it_have_none(im
         assert [0, 0] == readable
         assert ["web", "next"] == rebooted
         assert (True, 0) == (left, polls_of_second)
-        assert "left by another machine, passed over" in log
         assert ["web", "next", "web", "next"] == [signal.name for signal in endpoint.signals]
         assert THIRD == json.loads((guest.root / STATE / "instance.json").read_text())["cloud"]
         assert {"id-web.json", "id-next.json"} == {p.name for p in (guest.root / STATE / "former" / FIRST).iterdir()}
@@ -122,5 +125,5 @@ def test_templates_scripts_and_hooks_of_other_elements_are_used(image: Path) -> 
         assert "from their hook" == endpoint.signals[0].body["deploy_stdout"]
         assert "motd of hello\n" == (guest.root / "etc/motd").read_text()
         script = guest.root / "var/lib/theirs"  # after the deployments, as its number says
-        wait_for(script.exists, SECONDS, lambda: "the script of the phase")
+        until(lambda: script.exists() and script.read_text(), "the script of the phase")
         assert "configured hello\n" == script.read_text()

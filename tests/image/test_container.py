@@ -19,7 +19,7 @@ from tests.containers import engine
 from tests.containers.install import missing
 from tests.image.test_boot import SCRIPT
 from tests.process.endpoint import Endpoint, listening
-from tests.process.guest import until
+from tests.waiting import LONGEST_S, until
 
 TAG = "localhost/os-deploy-agent:test"
 COMMAND = "/usr/bin/start-heat-container-agent"
@@ -35,7 +35,7 @@ def podman(debian: Path) -> Iterator[Path]:
     require(not missing(), f"needs {', '.join(missing())}: python -m tests.containers install")
     with an_engine() as directory:
         archive = ["tar", "-C", str(debian), *(f"--exclude=./{name}/*" for name in LEFT_OUT), "-cf", "-", "."]
-        packed = subprocess.run(archive, stdout=subprocess.PIPE, check=True, timeout=120).stdout
+        packed = subprocess.run(archive, stdout=subprocess.PIPE, check=True, timeout=LONGEST_S).stdout
         engine.podman(directory, "import", "-", "localhost/base:1", stdin=packed)
         environ = {"PATH": os.environ["PATH"], "HOME": str(directory), **engine.own_variables(directory)}
         options = ("--isolation=chroot", "--layers=false", "--pull=never")
@@ -85,8 +85,8 @@ def test_the_container_takes_the_place_of_magnums(podman: Path, host: Path) -> N
         variables = ("--env", f"REQUESTS_CA_BUNDLE=/{bundle.relative_to(host)}")
 
         engine.podman(podman, "run", "--detach", "--name", "agent", *mounts, *variables, TAG, COMMAND)
-        until(lambda: endpoint.signals, "the signal", within_s=60)
-        engine.podman(podman, "stop", "--time", "20", "agent")
+        until(lambda: endpoint.signals, "the signal")
+        engine.podman(podman, "stop", "--time", "120", "agent")
 
         assert ("COMPLETE", "") == (endpoint.signals[0].judged, endpoint.signals[0].stderr)
         assert "ran\n" == (host / "srv/magnum/ran").read_text()

@@ -11,6 +11,7 @@ from shipping import image
 from shipping.cache import CHECKOUT
 from shipping.image import Plan
 from tests.conftest import IN_CI, require
+from tests.waiting import LONGEST_S
 
 ELEMENTS = CHECKOUT / "dib-elements"
 OURS = sorted(path.name for path in ELEMENTS.iterdir())
@@ -50,7 +51,7 @@ def test_upstreams_linter_passes(builder: Path) -> None:
         env={"PATH": f"{builder}:{os.environ['PATH']}", "ELEMENTS_DIR": "dib-elements", "LIB_DIR": "dib-elements"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONGEST_S,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shipping.cache import CHECKOUT
+from tests.waiting import LONGEST_S
 
 WANTS = "etc/systemd/system/multi-user.target.wants/os-deploy-agent.service"
 VENV = "opt/os-deploy-agent"
@@ -21,7 +22,7 @@ def inside(image: Path, *command: str) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONGEST_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -17,11 +18,12 @@ import yaml
 
 from shipping import deb
 from shipping.cache import CHECKOUT
-from tests.guest.guest import Guest, wait_for
+from tests.guest.guest import Guest
 from tests.image import machine
 from tests.image.machine import PORT, Instance, bootstrap
 from tests.image.test_boot import OWN, UNIT, serve, wait_signals
 from tests.process.endpoint import Endpoint
+from tests.waiting import until
 
 WAITS = "#!/bin/sh\necho ran >> /root/ran\nwhile [ ! -e /root/go ]; do sleep 0.1; done\necho went on\n"
 # What the machine's own life changes, whatever is installed.
@@ -69,7 +71,7 @@ def installed(debian: Path, package: Path, newer: Path) -> Iterator[tuple[Guest,
 
 def files(root: Path) -> set[str]:
     """Every file of a machine, but for what its own life changes."""
-    found = (str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() or path.is_symlink())
+    found = {os.path.relpath(Path(at, name), root) for at, _, names in os.walk(root) for name in names}
     return {name for name in found if not name.startswith(LIVELY)}
 
 
@@ -82,13 +84,11 @@ def test_a_package_is_installed_upgraded_in_mid_hook_and_purged_without_a_trace(
     before = files(guest.root)
 
     guest.ask("dpkg", "--install", "/root/first.deb", timeout_s=120)
-    wait_for((guest.root / "root/ran").exists, 60, lambda: f"the hook\n{guest.run('journalctl', '-b').stdout[-4000:]}")
-    wait_for(
-        lambda: guest.show(UNIT, "TasksCurrent") == "1", 60, lambda: "the deployment's own unit to have taken over"
-    )
+    until((guest.root / "root/ran").exists, lambda: f"the hook\n{guest.run('journalctl', '-b').stdout[-4000:]}")
+    until(lambda: guest.show(UNIT, "TasksCurrent") == "1", lambda: "the deployment's own unit to have taken over")
     old = guest.show(UNIT, "MainPID")
     guest.ask("dpkg", "--install", "/root/newer.deb", timeout_s=120)
-    wait_for(lambda: guest.show(UNIT, "MainPID") not in (old, "0"), 60, lambda: "the agent's new version")
+    until(lambda: guest.show(UNIT, "MainPID") not in (old, "0"), lambda: "the agent's new version")
     (guest.root / "root/go").touch()
     wait_signals(guest, endpoint, 1)
 

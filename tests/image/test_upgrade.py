@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from shipping import deb
-from tests.guest.guest import wait_for
 from tests.image import machine
 from tests.image.machine import PORT, Instance
-from tests.image.test_boot import SCRIPT, SECONDS, UNIT, wait_signals
+from tests.image.test_boot import SCRIPT, UNIT, wait_signals
 from tests.image.test_image import CHECKOUT
+from tests.waiting import until
 
 THEIRS = CHECKOUT / "tests/image/elements/theirs"
 DEPLOYED = "var/lib/heat-config/deployed"
@@ -58,7 +58,7 @@ def test_an_upgrade_in_place_keeps_history_credentials_and_scripts(debian: Path)
 
         said = guest.ask("dpkg", "--install", "/root/agent.deb", timeout_s=120)
         wait_signals(guest, endpoint, 2)
-        wait_for((guest.root / "var/lib/theirs").exists, SECONDS, lambda: "the old script of a phase")
+        until((guest.root / "var/lib/theirs").exists, lambda: "the old script of a phase")
 
         assert ["new", "theirs"] == [signal.name for signal in endpoint.signals]
         assert "from their hook" == endpoint.signals[1].body["deploy_stdout"]

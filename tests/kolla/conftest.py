@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import install
+from tests.waiting import LONGEST_S
 
 CONFIG_FILES = "var/lib/kolla/config_files"
 OWNER = f"{os.getuid()}:{os.getgid()}"
@@ -69,7 +70,7 @@ def door(doors: Path, tmp_path: Path) -> Door:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONGEST_S,
             check=False,
         )
 

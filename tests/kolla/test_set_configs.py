@@ -13,6 +13,7 @@ import pytest
 from agent.apply import kolla, kolla_document, scene_act
 from agent.errors import ApplyError
 from tests.kolla.conftest import Door, entry, lay, snapshot
+from tests.waiting import LONGEST_S
 
 
 @pytest.fixture
@@ -376,7 +377,7 @@ def test_the_program_loads_no_yaml_for_json(doors: Path, tmp_path: Path) -> None
         env={"KOLLA_CONFIG_STRATEGY": "COPY_ALWAYS"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONGEST_S,
         check=False,
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.lab.errors import LabError
 from tests.lab.model import Lab
 
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 30.0
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -42,7 +42,7 @@ def launch(lab: Lab, name: str, argv: list[str], *, tethered: bool) -> None:
     (lab.run / f"{name}.pid").write_text(f"{pid} {started_at(pid)}\n")
 
 
-def run(lab: Lab, argv: list[str], *, timeout_s: float = 120) -> None:
+def run(lab: Lab, argv: list[str], *, timeout_s: float = 600) -> None:
     """Run one short command of the set-up; its words go to log/setup.log."""
     log = lab.log / "setup.log"
     with log.open("ab") as out:

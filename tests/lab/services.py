@@ -14,7 +14,7 @@ from tests.lab import configuration, databases, install, model, processes, redis
 from tests.lab.errors import LabError
 from tests.lab.model import HOST, LISTENERS, PLAIN, SERVICES, Lab, Settings
 
-ANSWER_TIMEOUT_S = 120.0
+ANSWER_TIMEOUT_S = 600.0
 PORTS = range(20000, 32000)  # below the range from which Linux takes ports for outgoing connections
 DEFAULTS = Settings()
 HEALTH = {"keystone": "/v3", "zaqar": "/v2", "nova": "/"}
@@ -112,7 +112,7 @@ def answers(lab: Lab, listener: str) -> bool:
     with requests.Session() as session:
         session.trust_env = False  # loopback needs no proxy
         try:
-            answer = session.get(lab.url(listener) + path, headers={"Client-ID": "0" * 32}, timeout=5)
+            answer = session.get(lab.url(listener) + path, headers={"Client-ID": "0" * 32}, timeout=30)
         except requests.RequestException:
             return False
     return answer.status_code < 500

@@ -3,13 +3,14 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.process.conftest import endpoint, guest
 from tests.process.endpoint import Endpoint
-from tests.process.guest import Ended, Guest, until
+from tests.process.guest import Ended, Guest
+from tests.waiting import LONGEST_S, until
 
 __all__ = ["ask", "endpoint", "guest"]
 
@@ -20,7 +21,7 @@ Ask = Callable[..., Ended]
 def ask(guest: Guest) -> Ask:
     """`ask("show", "web")`: a command of `agent` on this guest, without a terminal."""
 
-    def command(*words: str, said: str = "", timeout_s: float = 30.0, **variables: str) -> Ended:
+    def command(*words: str, said: str = "", **variables: str) -> Ended:
         done = subprocess.run(
             [*guest.argv(*words[:1]), *words[1:]],
             env=guest.environment(**variables),
@@ -28,7 +29,7 @@ def ask(guest: Guest) -> Ask:
             input=said,
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=LONGEST_S,
             check=False,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
@@ -43,13 +44,15 @@ def killed(guest: Guest, endpoint: Endpoint) -> None:
     daemon = guest.start("run")
     until(guest.seen, "the hook to begin")
     daemon.kill()
-    daemon.wait(10)
+    daemon.wait(LONGEST_S)
     [runner] = guest.runners()
     os.kill(runner, signal.SIGKILL)
     until(lambda: not guest.runners(), "the runner to be gone")
 
 
 @pytest.fixture(autouse=True)
-def as_root() -> None:
+def as_root() -> Iterator[None]:
     """Guests of these tests belong to whoever runs them."""
-    os.umask(0o022)
+    before = os.umask(0o022)
+    yield
+    os.umask(before)

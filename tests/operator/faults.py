@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import json
-import os
 import signal
 import socket
 import ssl
@@ -24,12 +23,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.process.endpoint import Endpoint, answer, answering
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest, kill
+from tests.waiting import LONGEST_S, until
 
 NOBODY = "http://nobody.invalid"
 CLOSED = "http://127.0.0.1:9"
 FINE = "#!/bin/sh\nexit 0\n"
-GATED = "#!/bin/sh\necho begin >> $WITNESS\nsleep 60\n"
+GATED = "#!/bin/sh\necho begin >> $WITNESS\nsleep 600\n"
 HOUR = datetime.timedelta(hours=1)
 
 
@@ -285,7 +285,7 @@ def an_agent_that_was_killed_before_its_work(scene: Scene) -> None:
     agent = scene.guest.start("run", hook_grace="600")
     until(lambda: "received" in scene.guest.states().values(), "the deployment to be held")
     agent.send_signal(signal.SIGKILL)
-    agent.wait(10)
+    agent.wait(LONGEST_S)
 
 
 @fault(
@@ -349,8 +349,7 @@ def an_output_that_means_failure(scene: Scene) -> None:
 @fault("interrupted")
 def an_agent_and_a_runner_that_were_killed(scene: Scene) -> None:
     begin(scene, "web")
-    for pid in scene.guest.runners():
-        os.kill(pid, signal.SIGKILL)
+    kill(scene.guest.runners())
     scene.guest.once()
 
 

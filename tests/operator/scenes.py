@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from tests.process.endpoint import Endpoint, answering
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest
+from tests.waiting import until
 
 SLEEPS = {"prepare-disks": 0.4, "install-database": 1.1, "configure-web": 0.3, "join-cluster": 0.7}
 NO_HOST = "echo 'nginx: [emerg] host not found: db-1' >&2\nexit 3\n"

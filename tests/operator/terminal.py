@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.waiting import LONGEST_S
 
-def on_terminal(
-    argv: Sequence[str], environment: Mapping[str, str], cwd: Path, *, stderr_too: bool = True, timeout_s: float = 30.0
-) -> str:
+
+def on_terminal(argv: Sequence[str], environment: Mapping[str, str], cwd: Path, *, stderr_too: bool = True) -> str:
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as shown:
         child = subprocess.Popen(
@@ -27,5 +27,5 @@ def on_terminal(
                 said += chunk
         except OSError:  # EIO: the last one has closed it
             pass
-        child.wait(timeout_s)
+        child.wait(LONGEST_S)
     return said.decode("utf-8", "replace")

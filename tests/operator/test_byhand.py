@@ -6,7 +6,8 @@ import pytest
 
 from tests.operator.conftest import Ask
 from tests.process.endpoint import Endpoint, answering
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest
+from tests.waiting import LONGEST_S, until
 
 QUICK = {"polling_interval": "3600", "min_polling_interval": "3600"}
 COUNTED = "#!/bin/sh\necho ran >> $WITNESS\n"
@@ -116,7 +117,7 @@ def test_a_once_that_runs_is_not_disturbed_by_a_rerun(guest: Guest, endpoint: En
     assert "the next agent run or agent --once" in said.stdout
     assert once.poll() is None
     Path(f"{guest.witness}.open").touch()
-    assert 0 == once.wait(15)
+    assert 0 == once.wait(LONGEST_S)
 
 
 @pytest.mark.usefixtures("killed")

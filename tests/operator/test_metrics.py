@@ -13,7 +13,8 @@ from agent.view.guest import Guest as Seen
 from agent.view.status import Source, Status
 from tests.operator.conftest import Ask
 from tests.process.endpoint import Endpoint
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest
+from tests.waiting import until
 
 QUICK = {"polling_interval": "0.2", "min_polling_interval": "0.1"}
 NAME = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]")

@@ -7,6 +7,7 @@ from tests.operator.conftest import Ask
 from tests.operator.terminal import on_terminal
 from tests.process.endpoint import Endpoint
 from tests.process.guest import Guest
+from tests.waiting import LONGEST_S
 
 
 def test_on_a_terminal_a_run_is_told_by_names_and_ends_with_the_status(guest: Guest, endpoint: Endpoint) -> None:
@@ -58,7 +59,7 @@ def test_without_a_source_it_says_what_to_name(guest: Guest, ask: Ask) -> None:
 
 
 def test_the_bare_command_fits_on_a_page(guest: Guest, agent_command: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(agent_command, env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(agent_command, env=environment, capture_output=True, text=True, timeout=LONGEST_S)
 
     assert 64 == done.returncode
     assert len(done.stdout.splitlines()) < 60

@@ -15,6 +15,7 @@ from agent.cli import completion, main, man, syntax
 from tests.conftest import need
 from tests.process.endpoint import Endpoint
 from tests.process.guest import Guest
+from tests.waiting import LONGEST_S
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,12 @@ def completed(line: str, script: Path, environment: dict[str, str]) -> list[str]
         '_agent\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
     )
     done = subprocess.run(
-        ["bash", "--norc", "-c", program], env=environment, capture_output=True, text=True, timeout=30, check=True
+        ["bash", "--norc", "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=True,
     )
     assert not done.stderr
     return done.stdout.split()
@@ -101,7 +107,7 @@ def test_zsh_completes_on_a_terminal(
         os.waitpid(pid, 0)
 
 
-def _read_until(terminal: int, wanted: bytes, within_s: float = 15.0) -> bytes:
+def _read_until(terminal: int, wanted: bytes, within_s: float = LONGEST_S) -> bytes:
     said, deadline = b"", time.monotonic() + within_s
     while wanted not in said:
         left = deadline - time.monotonic()
@@ -115,7 +121,7 @@ def test_every_page_of_the_manual_is_formatted_without_a_warning(
     tmp_path: Path, environment: dict[str, str], agent_command: list[str]
 ) -> None:
     need("man", "groff")
-    subprocess.run([*agent_command, "man", str(tmp_path / "man")], env=environment, check=True, timeout=30)
+    subprocess.run([*agent_command, "man", str(tmp_path / "man")], env=environment, check=True, timeout=LONGEST_S)
     pages = sorted((tmp_path / "man").iterdir())
 
     assert {"agent.1", *(f"agent-{name}.1" for name in main.COMMANDS)} == {page.name for page in pages}
@@ -126,7 +132,7 @@ def test_every_page_of_the_manual_is_formatted_without_a_warning(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=LONGEST_S,
         )
         assert (0, "") == (done.returncode, done.stderr), page
         shown = re.sub(".\b|\x1b\\[[0-9;]*m", "", done.stdout)  # bold is struck twice
@@ -140,7 +146,7 @@ def test_the_manual_says_what_help_says(
     pages = dict(man.pages())
     for command in (command for command in commands if command.name in ("run", "status", "signal")):
         told = subprocess.run(
-            [*agent_command, command.name, "--help"], env=environment, capture_output=True, text=True, timeout=30
+            [*agent_command, command.name, "--help"], env=environment, capture_output=True, text=True, timeout=LONGEST_S
         ).stdout
         for option in command.options:
             assert option.flags[-1] in told, command.name

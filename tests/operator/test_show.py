@@ -13,8 +13,9 @@ from agent.view.find import find
 from agent.view.guest import Known
 from tests.operator.conftest import Ask
 from tests.process.endpoint import Endpoint, answering
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest
 from tests.unit.values import deployment
+from tests.waiting import LONGEST_S, until
 
 QUICK = {"polling_interval": "0.2", "min_polling_interval": "0.1"}
 FINE = "#!/bin/sh\necho ran\n"
@@ -121,7 +122,7 @@ def test_a_log_that_is_followed_ends_with_its_deployment(guest: Guest, endpoint:
 
     Path(f"{guest.witness}.open").touch()
 
-    rest, _ = follower.communicate(timeout=30)
+    rest, _ = follower.communicate(timeout=LONGEST_S)
     assert ("last\n", 0) == (rest, follower.returncode)
 
 

@@ -10,7 +10,8 @@ from agent.view.page import span
 from agent.view.timeline import Bar, Chapter, Moment
 from tests.operator.conftest import Ask
 from tests.process.endpoint import Endpoint, answering
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest
+from tests.waiting import until
 
 SLOW = "#!/bin/sh\nsleep 0.3\n"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.process.endpoint import Endpoint, listening
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest
+from tests.waiting import until
 
 NAMES = ("first", "second")
 HOOK = """#!/bin/sh

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.process.endpoint import Endpoint
-from tests.process.guest import Ended, Guest, until
+from tests.process.guest import Ended, Guest
+from tests.waiting import LONGEST_S, until
 
 GOOD = "#!/bin/sh\necho good >> $WITNESS\n"
 MEMORY = 200 << 20
@@ -275,7 +276,7 @@ def test_a_hook_that_prints_a_gigabyte_takes_little_memory_and_disk(guest: Guest
     script = f"#!/bin/sh\necho begin\n{gigabyte}\necho end\ngrep VmHWM /proc/$PPID/status >&2\n"
     endpoint.serve(endpoint.script("loud", script))
 
-    assert 0 == guest.once(timeout_s=60).status
+    assert 0 == guest.once().status
 
     [sent] = endpoint.signals
     stdout, stderr = sent.body["deploy_stdout"], sent.stderr
@@ -318,4 +319,4 @@ def test_the_daemon_survives_every_bad_document_and_goes_on(guest: Guest, endpoi
     peak = int(Path(f"/proc/{daemon.pid}/status").read_text().partition("VmHWM:")[2].split()[0]) << 10
     assert peak < MEMORY
     os.kill(daemon.pid, signal.SIGTERM)
-    assert 0 == daemon.wait(5)
+    assert 0 == daemon.wait(LONGEST_S)

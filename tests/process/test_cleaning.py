@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,8 @@ import pytest
 
 from agent.cleaning import KEY, PAUSE_S
 from tests.process.endpoint import Endpoint
-from tests.process.guest import Guest, opened, settle, until
+from tests.process.guest import Guest, kill, opened, settle
+from tests.waiting import LONGEST_S, until
 
 QUICK = {"min_polling_interval": "0.05", "polling_interval": "0.1"}
 DOCKER = Path(__file__).with_name("fake-docker")
@@ -174,18 +173,18 @@ def test_an_agent_killed_meanwhile_leaves_it_to_the_next(
     stop.touch()
     daemon = guest.start("run", environment=engine, **QUICK)
     until(lambda: calls(containers, "rm"), "the removal to begin")
-    cleaner = [pid for pid in guest.runners() if pid != daemon.pid]
-    for pid in (daemon.pid, *(cleaner if killed == "both" else ())):
-        os.kill(pid, signal.SIGKILL)
+    kill([daemon.pid] if killed == "agent" else guest.processes())  # its rm too, which would remove the next one's
+    daemon.wait(LONGEST_S)
     endpoint.serve(web(endpoint, "id-new"))
+    polls = endpoint.polls
     guest.start("run", environment=engine, **QUICK)
     if killed == "agent":  # the one that goes on is waited for, and what it removes is not named by the new one
-        until(lambda: endpoint.polls > 4, "the next agent to look")
+        until(lambda: endpoint.polls > polls + 2, "the next agent to look")
         assert {"web": "id-web"} == held(containers)
 
     stop.unlink()
 
-    until(lambda: endpoint.signals, "the new one to be signalled", within_s=20)
+    until(lambda: endpoint.signals, "the new one to be signalled")
     assert {"web": "id-new"} == held(containers)
 
 

@@ -6,8 +6,6 @@ shim/sitecustomize.py), and each of them becomes a crash of its own.
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.process.endpoint import Endpoint, listening
-from tests.process.guest import Ended, Guest, until
+from tests.process.guest import Ended, Guest, kill
 from tests.process.points import NAMES, Point, serve, thinned
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -154,15 +153,15 @@ def test_waiting_for_a_runner_costs_no_more_than_its_events(calls: list[Point]) 
 def test_an_interrupted_hook_is_ended_and_its_namesake_of_another_agent_is_not(
     endpoint: Endpoint, tmp_path: Path
 ) -> None:
-    endpoint.serve(endpoint.script("same", "#!/bin/sh\necho begin >> $WITNESS\nexec sleep 60\n"))
+    endpoint.serve(endpoint.script("same", "#!/bin/sh\necho begin >> $WITNESS\nexec sleep 600\n"))
     guests = [Guest(tmp_path / name, endpoint) for name in ("one", "other")]
     try:
         for guest in guests:
             guest.root.mkdir()
             guest.start("--once")
             until(guest.seen, "the hook to begin")
-        for pid in guests[0].runners():
-            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(guests[1].processes()) == 3, "the other's agent, runner and hook")
+        kill(guests[0].runners())
         again = guests[0].once()
 
         assert (1, ["interrupted"]) == (again.status, [sent.stderr.split(":")[0] for sent in endpoint.signals])

@@ -13,8 +13,9 @@ import pytest
 
 from tests.conftest import need, require
 from tests.process.endpoint import Endpoint, listening
-from tests.process.guest import Ended, Guest, alive, until
+from tests.process.guest import Ended, Guest, alive
 from tests.process.points import NAMES, Point, serve, thinned
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

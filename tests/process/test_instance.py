@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.process.endpoint import Endpoint, listening
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest, put
 from tests.process.points import Point, thinned
+from tests.waiting import LONGEST_S, until
 
 RAN = "#!/bin/sh\necho ran >> $WITNESS\n"
 AT_MOST = 24  # points of the crash
@@ -23,19 +24,12 @@ FIRMWARE = "sys/class/dmi/id/product_uuid"
 NOVA, OTHER = "4a8c9b1e-0000-4000-8000-00000000000a", "4a8c9b1e-0000-4000-8000-00000000000b"
 
 
-def put(guest: Guest, name: str, text: str) -> Path:
-    path = guest.root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
-
-
 def boot(guest: Guest, cloud: str = "", firmware: str = "") -> None:
     """What cloud-init and the firmware say after a boot; "" is nothing."""
     for name, said in (("run/cloud-init/.instance-id", cloud), (FIRMWARE, firmware)):
         (guest.root / name).unlink(missing_ok=True)
         if said:
-            put(guest, name, f"{said}\n")
+            put(guest.root / name, f"{said}\n")
 
 
 @pytest.fixture
@@ -124,7 +118,7 @@ def told(guest: Guest, endpoint: Endpoint) -> Guest:
     """A machine that got its address from cloud-init's file, a minute ago."""
     guest.flags |= {"collectors": "heat_local,request", "request_metadata_url": ""}
     boot(guest, NOVA)
-    path = put(guest, FILE, bootstrap(guest))
+    path = put(guest.root / FILE, bootstrap(guest))
     os.utime(path, (time.time() - 60,) * 2)
     endpoint.serve(endpoint.script("web", RAN))
     assert 0 == guest.once().status
@@ -147,12 +141,12 @@ def test_a_clone_does_not_go_by_the_file_that_its_pattern_was_given(told: Guest,
 def test_a_clone_goes_by_a_file_that_is_its_own(told: Guest, endpoint: Endpoint, how: str) -> None:
     boot(told, OTHER)
     if how == "rewritten":  # by cloud-init, before the agent starts
-        put(told, FILE, bootstrap(told))
+        put(told.root / FILE, bootstrap(told))
     elif how == "touched":  # by an operator who was told to
         told.once()
         os.utime(told.root / FILE)
     else:  # with a clock that is behind
-        os.utime(put(told, FILE, json.dumps({**json.loads(bootstrap(told)), "more": 1})), (1.0, 1.0))
+        os.utime(put(told.root / FILE, json.dumps({**json.loads(bootstrap(told)), "more": 1})), (1.0, 1.0))
 
     ended = told.once()
 
@@ -160,11 +154,11 @@ def test_a_clone_goes_by_a_file_that_is_its_own(told: Guest, endpoint: Endpoint,
 
 
 def test_a_clone_does_not_go_by_a_settings_file_with_its_patterns_password(ran: Guest) -> None:
-    put(ran, "proc/stat", f"btime {int(time.time()) - 30}\n")
-    old = put(ran, "etc/os-collect-config.conf", "[heat]\nauth_url = http://127.0.0.1:9/v3\npassword = theirs\n")
-    harmless = put(ran, "etc/os-deploy-agent/10.conf", "[DEFAULT]\npolling_interval = 5\n")
+    put(ran.root / "proc/stat", f"btime {int(time.time()) - 3600}\n")
+    old = put(ran.root / "etc/os-collect-config.conf", "[heat]\nauth_url = http://127.0.0.1:9/v3\npassword = theirs\n")
+    harmless = put(ran.root / "etc/os-deploy-agent/10.conf", "[DEFAULT]\npolling_interval = 5\n")
     for path in (old, harmless):
-        os.utime(path, (time.time() - 60,) * 2)
+        os.utime(path, (time.time() - 7200,) * 2)
     before = ran.once(collectors="heat")
     boot(ran, OTHER)
 
@@ -175,7 +169,7 @@ def test_a_clone_does_not_go_by_a_settings_file_with_its_patterns_password(ran: 
 
 
 def test_a_file_of_credentials_that_everybody_reads_is_told_of_once(guest: Guest) -> None:
-    path = put(guest, "var/lib/cloud/data/cfn-init-data", bootstrap(guest))
+    path = put(guest.root / "var/lib/cloud/data/cfn-init-data", bootstrap(guest))
     path.chmod(0o644)
     guest.flags["collectors"] = "heat_local"
 
@@ -188,7 +182,7 @@ def test_a_file_of_credentials_that_everybody_reads_is_told_of_once(guest: Guest
 
 def test_nothing_is_opened_before_cloud_init_has_said_who_we_are(ran: Guest, endpoint: Endpoint) -> None:
     boot(ran)
-    put(ran, "run/cloud-init/enabled", "")
+    put(ran.root / "run/cloud-init/enabled", "")
     polls = endpoint.polls
 
     agent = ran.start("run", "--log-level", "debug")
@@ -198,7 +192,7 @@ def test_nothing_is_opened_before_cloud_init_has_said_who_we_are(ran: Guest, end
     until(lambda: ran.seen() == ["ran", "ran"], "the clone's own run")
     agent.send_signal(signal.SIGTERM)
 
-    assert 0 == agent.wait(10)
+    assert 0 == agent.wait(LONGEST_S)
     assert polls == waited
 
 

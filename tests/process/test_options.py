@@ -14,11 +14,12 @@ import pytest
 
 from agent.options import COMMON
 from tests.process.endpoint import Endpoint
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest, kill
 from tests.process.points import killed_at_the_start
+from tests.waiting import until
 
 QUICK = {"min_polling_interval": "0.05", "polling_interval": "0.2"}
-ATTEMPTS = '#!/bin/sh\necho "attempt-${OS_DEPLOY_AGENT_ATTEMPT-none}" >> $WITNESS\nexec sleep 60\n'
+ATTEMPTS = '#!/bin/sh\necho "attempt-${OS_DEPLOY_AGENT_ATTEMPT-none}" >> $WITNESS\nexec sleep 600\n'
 OUTPUT = {"name": "result", "type": "String", "error_output": False}
 
 
@@ -27,8 +28,7 @@ def killed_runner(guest: Guest) -> None:
     seen = len(guest.seen())
     guest.start("--once")
     until(lambda: len(guest.seen()) > seen, "the hook to begin")
-    for pid in guest.runners():
-        os.kill(pid, signal.SIGKILL)
+    kill(guest.runners())
     until(lambda: not guest.runners(), "them to be gone")
 
 
@@ -76,9 +76,7 @@ def test_a_runner_that_dies_under_a_living_agent_is_followed_by_the_next_attempt
     daemon = guest.start("run", **QUICK)
     until(guest.seen, "the hook to begin")
 
-    for pid in guest.runners():
-        if pid != daemon.pid:
-            os.kill(pid, signal.SIGTERM)
+    kill((pid for pid in guest.runners() if pid != daemon.pid), signal.SIGTERM)
 
     [sent] = until(lambda: endpoint.signals, "the outcome")
     assert ("COMPLETE", ["attempt-1", "attempt-2"]) == (sent.judged, guest.seen())
@@ -104,15 +102,14 @@ def test_the_files_that_an_interrupted_ansible_kept_for_its_run_are_removed(
     guest.witness.touch()
     guest.witness.chmod(0o666)
     fake = guest.root / "ansible-playbook"
-    fake.write_text("#!/bin/sh\necho begin >> $WITNESS\nexec sleep 60\n")
+    fake.write_text("#!/bin/sh\necho begin >> $WITNESS\nexec sleep 600\n")
     fake.chmod(0o755)
     endpoint.serve({**endpoint.script("web", "- hosts: all\n", options={"run_as": user}), "group": "ansible"})
     guest.start("--once", environment={"HEAT_ANSIBLE_CMD": str(fake)})
     until(guest.seen, "the hook to begin")
     working = guest.root / f"var/lib/heat-config/heat-config-ansible{'.' if user else ''}{user}"
     assert {"id-web_variables.json", ".id-web.runner", "id-web_playbook.yaml"} == {p.name for p in working.iterdir()}
-    for pid in guest.runners():
-        os.kill(pid, signal.SIGKILL)
+    kill(guest.runners())
     until(lambda: not guest.runners(), "them to be gone")
 
     guest.once()
@@ -245,7 +242,7 @@ def test_a_deployment_that_waits_for_the_next_one_ends_where_two_run_at_a_time(
 ) -> None:
     guest.witness.touch()
     second = endpoint.script("second", "#!/bin/sh\necho second >> $WITNESS\n")
-    endpoint.serve(endpoint.script("first", WAITER, options={"timeout": 20}), second)
+    endpoint.serve(endpoint.script("first", WAITER, options={"timeout": 600}), second)
 
     assert 0 == guest.once(max_parallel="2").status
 

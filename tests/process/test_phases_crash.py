@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.process.endpoint import Endpoint, listening
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest
 from tests.process.points import HOOK, NAMES, Point, certain, thinned
 from tests.process.test_phases import template, witness
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

@@ -28,6 +28,7 @@ from agent.model import JsonMap
 from tests.conftest import CHECKOUT, need, require
 from tests.process.guest import SHIM
 from tests.process.points import Point, thinned
+from tests.waiting import LONGEST_S
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +96,7 @@ class Placed:
             env={"PATH": os.defpath, "PYTHONPATH": f"{SHIM}{os.pathsep}{CHECKOUT}", **record, **shim},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=LONGEST_S,
             check=False,
         )
 

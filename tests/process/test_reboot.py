@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.process.endpoint import Endpoint
-from tests.process.guest import Ended, Guest, opened, settle, until
+from tests.process.guest import Ended, Guest, opened, put, settle
 from tests.process.points import killed_at_the_start
+from tests.waiting import until
 
 ASKS = """#!/bin/sh
 echo "reboots-${OS_DEPLOY_AGENT_REBOOTS:-0}" >> $WITNESS
@@ -30,9 +31,7 @@ def machine(guest: Guest) -> Guest:
 
 
 def boot(guest: Guest, name: str) -> None:
-    path = guest.root / "proc/sys/kernel/random/boot_id"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{name}\n")
+    put(guest.root / "proc/sys/kernel/random/boot_id", f"{name}\n")
 
 
 def reboots(guest: Guest) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.guest import Guest, within
+from tests.tools.guest import Guest
 
 
 @pytest.fixture
@@ -13,10 +13,7 @@ def guest(root: Path, environment: dict[str, str]) -> Iterator[Guest]:
     """A guest whose processes must all be gone when its test ends."""
     guest = Guest(root, environment)
     yield guest
-    gone = within(3, lambda: not guest.alive())
-    left = guest.alive()
-    guest.clean()
-    assert gone, left
+    guest.leave()
 
 
 @pytest.fixture

@@ -5,15 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import hours
+from tests.waiting import LONGEST_S, until
+
 MARK = "OS_DEPLOY_AGENT_TEST"
-LONGEST_S = 120.0
 AGENT = [sys.executable, "-m", "agent"]
 
 # What Heat may send: the five types and null, and text that shells and quotes are afraid of.
@@ -38,26 +39,37 @@ class Guest:
     before: tuple[str, ...] = ()  # what starts the agent there
 
     @property
+    def hours(self) -> Path:
+        return self.root / "hours"
+
+    @property
     def began(self) -> Path:
         """The file that a hanging config makes once it hangs."""
-        return self.root / "began"
+        return self.hours / "began"
 
     @property
     def hanging(self) -> str:
         """A shell command that hangs, with a child that leaves its session."""
         return f"setsid sleep 300 & touch {self.began}; sleep 300; : {self.mark}"
 
-    def hook(self, group: str, deployment: dict[str, Any]) -> dict[str, Any]:
+    def overdue(self, group: str, deployment: dict[str, Any]) -> dict[str, Any]:
+        """The reply to a config that hangs: its minute is over as soon as it does."""
+        limited = {**deployment, "options": {**deployment["options"], "timeout": 60}}
+        return self.hook(group, limited, **hours.variables(self.hours))
+
+    def hook(self, group: str, deployment: dict[str, Any], **variables: str) -> dict[str, Any]:
         """The reply of `agent hook GROUP`."""
-        running = self.start(group, deployment)
+        running = self.start(group, deployment, **variables)
         out, err = running.communicate(timeout=LONGEST_S)
         assert (0, b"") == (running.returncode, err)
         return json.loads(out)
 
-    def start(self, group: str, deployment: dict[str, Any]) -> subprocess.Popen[bytes]:
+    def start(self, group: str, deployment: dict[str, Any], **variables: str) -> subprocess.Popen[bytes]:
+        self.hours.mkdir(exist_ok=True)
+        self.hours.chmod(0o777)
         running = subprocess.Popen(
             [*self.before, *AGENT, "--root", str(self.root), "--kill-grace", "1", "hook", group],
-            env={**self.environment, MARK: self.mark},
+            env={**self.environment, MARK: self.mark, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -71,9 +83,9 @@ class Guest:
     def cancel(self, group: str, deployment: dict[str, Any]) -> int:
         """Start a config that hangs, end it by SIGTERM once it does; the status in the reply."""
         running = self.start(group, deployment)
-        assert within(60, self.began.exists), "the tool did not get as far as to hang"
+        until(self.began.exists, "the tool to get as far as to hang")
         running.terminate()
-        out, err = running.communicate(timeout=30)
+        out, err = running.communicate(timeout=LONGEST_S)
         assert (0, b"") == (running.returncode, err)
         return json.loads(out)["deploy_status_code"]
 
@@ -107,6 +119,13 @@ class Guest:
                     found.append(f"{process.name} {said.decode(errors='replace')}")
         return found
 
+    def leave(self) -> None:
+        """Nothing may be left running; what is, is ended."""
+        try:
+            until(lambda: not self.alive(), lambda: f"these to be gone: {self.alive()}")
+        finally:
+            self.clean()
+
     def clean(self) -> None:
         """End what the mark finds."""
         for line in self.alive():
@@ -127,11 +146,3 @@ def deployment(config: Any, **more: Any) -> dict[str, Any]:
         "options": {},
         **more,
     }
-
-
-def within(seconds: float, claim: Any) -> bool:
-    """Whether a claim comes true in time."""
-    deadline = time.monotonic() + seconds
-    while not claim() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(claim())

@@ -76,7 +76,7 @@ def test_a_config_that_is_no_run_list_is_not_run(guest: Guest, config: Any) -> N
 
 
 def test_a_hanging_recipe_is_ended_with_all_it_started(guest: Guest) -> None:
-    outcome = guest.hook("chef", recipe(guest.hanging, options={"timeout": 3}))
+    outcome = guest.overdue("chef", recipe(guest.hanging))
 
     assert 124 == outcome["deploy_status_code"]
 

@@ -45,7 +45,7 @@ def test_a_failing_resource_fails(guest: Guest) -> None:
 
 
 def test_a_hanging_manifest_is_ended_with_all_it_started(guest: Guest) -> None:
-    outcome = guest.hook("puppet", deployment(hanging(guest), options={"timeout": 3}))
+    outcome = guest.overdue("puppet", deployment(hanging(guest)))
 
     assert 124 == outcome["deploy_status_code"]
 

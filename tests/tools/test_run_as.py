@@ -14,7 +14,7 @@ import pytest
 from agent.hooks import HOOKS
 from tests.conftest import CHECKOUT, require
 from tests.tools import install, neighbour
-from tests.tools.guest import Guest, deployment, within
+from tests.tools.guest import Guest, deployment
 from tests.tools.neighbour import FURTHER, GID, NAME, UID
 from tests.tools.test_chef import CHEF_CLIENT
 
@@ -46,11 +46,10 @@ def guest(environment: dict[str, str]) -> Iterator[Guest]:
     needed = {Path(sys.base_prefix), *(path.parent for path in found), Path(sys.prefix), CHECKOUT}
     guest = Guest(root, environment, before=tuple(neighbour.inside(directory, sorted(needed))))
     yield guest
-    gone = within(3, lambda: not guest.alive())
-    left = guest.alive()
-    guest.clean()
-    shutil.rmtree(directory)
-    assert gone, left
+    try:
+        guest.leave()
+    finally:
+        shutil.rmtree(directory)
 
 
 def for_neighbour(config: Any, **more: Any) -> dict[str, Any]:
@@ -130,7 +129,7 @@ def test_a_hanging_tool_of_another_user_is_ended_with_all_it_started(guest: Gues
     with_tool(guest, "ansible")
     guest.root.chmod(0o777)
 
-    outcome = guest.hook("ansible", todo("ansible", guest.hanging, options={"timeout": 5}))
+    outcome = guest.overdue("ansible", todo("ansible", guest.hanging))
 
     assert 124 == outcome["deploy_status_code"], outcome
     assert guest.began.exists()

@@ -66,10 +66,10 @@ def test_a_config_that_is_no_state_fails(guest: Guest, config: str) -> None:
 def test_a_hanging_state_is_ended_with_all_it_started(guest: Guest) -> None:
     config = states(hang=("cmd.run", {"name": guest.hanging}))
 
-    outcome = guest.hook("salt", deployment(config, options={"timeout": 3}))
+    outcome = guest.overdue("salt", deployment(config))
 
     assert 124 == outcome["deploy_status_code"]
-    assert "timed out after 3 s" in outcome["deploy_stderr"]
+    assert "timed out after 60 s" in outcome["deploy_stderr"]
 
 
 def test_a_cancelled_state_is_ended_with_all_it_started(guest: Guest) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.waiting import LONGEST_S
+
 Agent = Callable[..., subprocess.CompletedProcess[str]]
 SCRIPT = "#!/bin/sh\necho ran > {file}\n"
 
@@ -17,7 +19,7 @@ SCRIPT = "#!/bin/sh\necho ran > {file}\n"
 def agent(agent_command: list[str], environment: dict[str, str], root: Path) -> Agent:
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
         command = [*agent_command, *map(str, words), "--root", str(root)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST_S)
 
     return run
 

@@ -16,7 +16,6 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[socket.s
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         # an address of the kernel's choice is abstract
         channel.bind(str(tmp_path / "notify") if request.param == "path" else "")
-        channel.settimeout(5)
         yield channel
 
 
