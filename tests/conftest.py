@@ -17,14 +17,16 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 set_hypothesis_home_dir(CHECKOUT / ".cache/hypothesis")
+# How long an example takes is the machine's affair, and how busy that is.
+AT_LEISURE = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile(
     "dev",
     max_examples=100,
-    deadline=None,
+    **AT_LEISURE,
     database=DirectoryBasedExampleDatabase(CHECKOUT / ".cache/hypothesis/examples"),
 )
 # A red build must be red again tomorrow: no chance, and no memory of other runs.
-hypothesis.settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("ci", max_examples=300, derandomize=True, database=None, **AT_LEISURE)
 hypothesis.settings.load_profile("ci" if IN_CI else "dev")
 
 

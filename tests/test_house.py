@@ -41,7 +41,7 @@ def succeed(*command: str, cwd: Path = CHECKOUT, **variables: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     if result.returncode:

@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -18,12 +19,13 @@ PROCESS_EVENTS = {
 }
 NAME_EVENTS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"}
 
-watching = False
+watched = 0
+"""The thread that runs a unit test; servers of other tests may be ending in theirs."""
 
 
 def forbid(event: str, arguments: tuple[object, ...]) -> None:
     """Stand as an audit hook (PEP 578): it sees every road to the kernel, and cannot be taken off again."""
-    if not watching:
+    if not watched or watched != threading.get_ident():
         return
     if event in PROCESS_EVENTS:
         pytest.fail(f"a unit test starts no process, but this one did: {event}{arguments[:2]}", pytrace=False)
@@ -36,7 +38,7 @@ sys.addaudithook(forbid)
 
 @pytest.fixture(autouse=True)
 def plain_calls() -> Iterator[None]:
-    global watching  # noqa: PLW0603  an audit hook stays for good: only a switch ends its watch
-    watching = True
+    global watched  # noqa: PLW0603  an audit hook stays for good: only a switch ends its watch
+    watched = threading.get_ident()
     yield
-    watching = False
+    watched = 0
