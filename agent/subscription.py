@@ -23,7 +23,7 @@ from agent.settings import Settings
 from agent.transport import show
 
 TTL_S = 3600.0
-ANSWER_S = 5.0  # longest silence while subscribing
+ANSWER_S = 10.0  # longest silence while subscribing
 _DRAIN_S = 0.01
 _FRAMES = 100  # most frames taken at once
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 60.0, 3600.0  # between two tries to subscribe

@@ -10,7 +10,7 @@ from agent.cli.main import given
 from agent.view import guest
 from agent.view.find import find
 
-MARGIN_S = 10.0  # on top of the time between SIGTERM and SIGKILL
+MARGIN_S = 30.0  # on top of the time between SIGTERM and SIGKILL
 LOOK_S = 0.1
 
 

@@ -21,7 +21,7 @@ WARNING = (
     "this is final: Heat takes the first outcome of a deployment and ignores all that follow, and with status 0 what "
     "depends on it goes on. Repeat with --yes if that is meant"
 )
-WAIT_S = 30.0
+WAIT_S = 60.0
 LOOK_S = 0.1
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agent.trust.policy import Policy
 
 POLICY = "/etc/os-deploy-agent/policy.yaml"
-JUDGE_S = 20.0
+JUDGE_S = 60.0
 LARGEST = 1 << 20
 
 
