@@ -11,13 +11,11 @@ LONGEST_S = 180.0
 LOOK_S = 0.03
 
 
-def until(
-    condition: Callable[[], T], what: str | Callable[[], str], *, within_s: float = LONGEST_S, look_s: float = LOOK_S
-) -> T:
+def until(condition: Callable[[], T], what: str | Callable[[], str], *, look_s: float = LOOK_S) -> T:
     """The first answer of `condition` that is true; an AssertionError naming `what` was waited for when none comes."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + LONGEST_S
     while not (value := condition()):
         if time.monotonic() >= deadline:
-            raise AssertionError(f"waited {within_s:.0f} s for {what if isinstance(what, str) else what()}")
+            raise AssertionError(f"waited {LONGEST_S:.0f} s for {what if isinstance(what, str) else what()}")
         time.sleep(look_s)
     return value

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import install
+from tests.waiting import LONGEST_S
 
 HERE = Path(__file__).parent
 
@@ -55,7 +56,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The program as a package would install it, and the doors that it makes itself."""
     directory = tmp_path_factory.mktemp("installed")
     agent, doors = install(directory), directory / "doors"
-    subprocess.run([agent, "doors", "install", doors], check=True, timeout=30)
+    subprocess.run([agent, "doors", "install", doors], check=True, timeout=LONGEST_S)
     return {"agent": agent, "doors": doors}
 
 

@@ -102,17 +102,17 @@ class Guest:
             return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
         return 0
 
-    def run(self, *command: str, stdin: str = "", timeout_s: float = LONGEST_S) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a program in it as root."""
         variables = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
         enter = ["nsenter", "--target", str(self.init), *("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")]
         return subprocess.run(
-            [*enter, "env", "-i", *variables, *command], input=stdin, capture_output=True, text=True, timeout=timeout_s
+            [*enter, "env", "-i", *variables, *command], input=stdin, capture_output=True, text=True, timeout=LONGEST_S
         )
 
-    def ask(self, *command: str, stdin: str = "", timeout_s: float = LONGEST_S) -> str:
+    def ask(self, *command: str, stdin: str = "") -> str:
         """What a program that must succeed prints."""
-        done = self.run(*command, stdin=stdin, timeout_s=timeout_s)
+        done = self.run(*command, stdin=stdin)
         assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 

@@ -16,6 +16,7 @@ from agent.state import Places
 from tests.guest.conftest import Boot
 from tests.guest.guest import Guest
 from tests.guest.machine import HOME, UNIT, give, outcome, script, until, write
+from tests.waiting import LONGEST_S
 
 GATED = """#!/bin/sh
 echo begin >>/root/seen-{0}
@@ -167,7 +168,7 @@ def test_an_agent_of_the_machine_around_it_leaves_its_deployment_alone(guest: Gu
     around.begin(parse.deployment(script("around", "#!/bin/sh\n")))  # and nobody runs it: it was interrupted
 
     settings = ["--root", str(tmp_path), "--collectors", "local"]
-    subprocess.run([sys.executable, "-m", "agent", "--once", *settings], timeout=60)
+    subprocess.run([sys.executable, "-m", "agent", "--once", *settings], timeout=LONGEST_S)
     open_gate(guest, "around")
 
     assert 130 == around.outcome("around")["deploy_status_code"]

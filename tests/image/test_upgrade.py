@@ -56,7 +56,7 @@ def test_an_upgrade_in_place_keeps_history_credentials_and_scripts(debian: Path)
         endpoint.serve(endpoint.script("old", SCRIPT), endpoint.script("new", SCRIPT), theirs, greeting="hello")
         assert "active" == guest.ask("systemctl", "is-active", "os-collect-config.service")
 
-        said = guest.ask("dpkg", "--install", "/root/agent.deb", timeout_s=120)
+        said = guest.ask("dpkg", "--install", "/root/agent.deb")
         wait_signals(guest, endpoint, 2)
         until((guest.root / "var/lib/theirs").exists, lambda: "the old script of a phase")
 

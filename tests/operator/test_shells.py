@@ -107,11 +107,11 @@ def test_zsh_completes_on_a_terminal(
         os.waitpid(pid, 0)
 
 
-def _read_until(terminal: int, wanted: bytes, within_s: float = LONGEST_S) -> bytes:
-    said, deadline = b"", time.monotonic() + within_s
+def _read_until(terminal: int, wanted: bytes) -> bytes:
+    said, deadline = b"", time.monotonic() + LONGEST_S
     while wanted not in said:
         left = deadline - time.monotonic()
-        assert left > 0, f"waited {within_s:.0f} s for {wanted!r}, got {said!r}"
+        assert left > 0, f"waited {LONGEST_S:.0f} s for {wanted!r}, got {said!r}"
         if select.select([terminal], [], [], left)[0]:
             said += os.read(terminal, 4096)
     return said
