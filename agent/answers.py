@@ -48,7 +48,7 @@ def clock_skew(headers: Mapping[str, str], now: Callable[[], float] = time.time)
     """Seconds that our clock is ahead of the one in the answer's Date (RFC 9110 6.6.1), 0 when it has none."""
     try:
         return now() - parsedate_to_datetime(headers["date"]).timestamp()
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return 0.0
 
 
@@ -60,7 +60,7 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time
     except ValueError:
         try:
             wait = parsedate_to_datetime(text).timestamp() - now()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return 0.0
     return min(max(wait, 0.0), 3600.0) if wait == wait else 0.0  # noqa: PLR0124 - NaN is not itself
 

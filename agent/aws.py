@@ -11,7 +11,9 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
+
+from agent import urls
 
 S3_REGION = "us-east-1"  # what S3 servers that know no regions answer to
 
@@ -24,7 +26,7 @@ def sign_v2(
     Without a `timestamp` (ISO 8601) the signature never expires (keystone/api/_shared/EC2_S3_Resource.py). The path
     is signed unquoted, as Heat's WSGI server hands it on, while the URL keeps it as it came.
     """
-    parts = urlsplit(url)
+    parts = urls.split(url)
     query = {
         **parameters,
         "AWSAccessKeyId": access_key,
@@ -50,7 +52,7 @@ def sign_v4(
     service: str = "cloudformation",
 ) -> dict[str, str]:
     """The headers (Authorization, X-Amz-Date, Host) of a request signed by version 4, as Heat checks it."""
-    parts = urlsplit(url)
+    parts = urls.split(url)
     pairs = sorted(parse_qsl(parts.query, keep_blank_values=True))
     query = "&".join(f"{_escape(name)}={_escape(value)}" for name, value in pairs)
     headers = {"Host": _host(url), "X-Amz-Date": _moment(now)}
@@ -60,7 +62,7 @@ def sign_v4(
 
 def sign_s3(url: str, access_key: str, secret_key: str, *, now: datetime) -> dict[str, str]:
     """The headers of a GET signed by version 4, as S3 checks it: the path as it stands in the URL, the body named."""
-    parts = urlsplit(url)
+    parts = urls.split(url)
     query = "&".join(sorted(pair if "=" in pair else f"{pair}=" for pair in parts.query.split("&") if pair))
     empty = hashlib.sha256(b"").hexdigest()
     headers = {"Host": parts.netloc.rpartition("@")[2], "X-Amz-Content-Sha256": empty, "X-Amz-Date": _moment(now)}
@@ -96,7 +98,7 @@ def _moment(now: datetime) -> str:
 
 def _host(url: str) -> str:
     """host[:port] as it is signed: lower case, without the scheme's own port."""
-    parts = urlsplit(url)
+    parts = urls.split(url)
     host = parts.hostname or ""
     if ":" in host:
         host = f"[{host}]"

@@ -30,6 +30,24 @@ def decode(data: bytes, what: str) -> Json:
     return value
 
 
+def whole_text(text: str) -> str:
+    """Text without halves of characters."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def whole(value: Json) -> Json:
+    """A value with U+FFFD for halves of characters (lone surrogates), which nothing can print, write or send."""
+    match value:
+        case str():
+            return whole_text(value)
+        case list():
+            return [whole(element) for element in value]
+        case dict():
+            return {whole_text(key): whole(element) for key, element in value.items()}
+        case _:
+            return value
+
+
 def decode_map(data: bytes, what: str) -> JsonMap:
     """Like `decode`, for text that must hold a JSON object."""
     value = decode(data, what)

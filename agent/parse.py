@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from agent.jsontext import as_text, digest, kind
+from agent.jsontext import as_text, digest, kind, whole_text
 from agent.model import COMPONENT, Credentials, Deployment, Document, Endpoint, Input, Json, JsonMap, Outcome, Output
 from agent.options import parse as parse_manner
 
@@ -133,11 +133,11 @@ def _key(identity: str, raw: JsonMap) -> str:
 
 def _name(raw: JsonMap, identity: str) -> str:
     name = raw.get("name")
-    return name if isinstance(name, str) and name else identity or "(no name)"
+    return whole_text(name) if isinstance(name, str) and name else identity or "(no name)"
 
 
 def _string(value: Json) -> str:
-    return value if isinstance(value, str) else ""
+    return whole_text(value) if isinstance(value, str) else ""
 
 
 def _inputs(listed: Json, faults: list[str]) -> dict[str, Input]:
@@ -196,7 +196,7 @@ def _resolve_component(raw: JsonMap, action: str, faults: list[str]) -> tuple[st
         faults.append(f"its group is {kind(group)}, text is wanted")
         return "", config
     if group != COMPONENT:
-        return group, config
+        return whole_text(group), config
     configs = config.get("configs") if isinstance(config, dict) else None
     for entry in configs if isinstance(configs, list) else []:
         actions = entry.get("actions") if isinstance(entry, dict) else None
@@ -214,7 +214,7 @@ def _resolve_component(raw: JsonMap, action: str, faults: list[str]) -> tuple[st
 
 def _text(inputs: Mapping[str, Input], name: str) -> str:
     found = inputs.get(name)
-    return as_text(found.value) if found else ""
+    return whole_text(as_text(found.value)) if found else ""
 
 
 def _endpoint(inputs: Mapping[str, Input]) -> Endpoint:

@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
-from agent import jsontext, log, process, signaller, transport
+from agent import jsontext, log, process, signaller, transport, urls
 from agent.aws import sign_v2
 from agent.errors import AgentError, MetadataError
 from agent.hooks.workplace import Workplace
@@ -96,9 +96,9 @@ def _of_signal(given: JsonMap) -> Endpoint:
             f"its {OPTION} has no alarm_url, only handles of CFN_SIGNAL, HEAT_SIGNAL and TEMP_URL_SIGNAL have one; "
             "name the handle's resource instead"
         )
-    if "temp_url_sig" in parse_qs(urlsplit(url).query):
+    if "temp_url_sig" in parse_qs(urls.split(url).query):
         return Endpoint("TEMP_URL_SIGNAL", url, verb="PUT")
-    path = unquote(urlsplit(url).path)
+    path = unquote(urls.split(url).path)
     stack, _, resource = path.rpartition("stacks/")[2].removesuffix("/signal").partition("/resources/")
     if isinstance(given.get("password"), str):
         names = ("auth_url", "user_id", "password", "project_id", "region_name")
@@ -110,7 +110,7 @@ def _of_signal(given: JsonMap) -> Endpoint:
 
 def _same_place(one: Endpoint, other: Endpoint) -> bool:
     """Whether both are the same resource, or the same object."""
-    if one.url and other.url and urlsplit(one.url).path == urlsplit(other.url).path:
+    if one.url and other.url and urls.split(one.url).path == urls.split(other.url).path:
         return True
     same_stack = one.stack_id.rpartition("/")[2] == other.stack_id.rpartition("/")[2]
     return bool(one.resource_name) and one.resource_name == other.resource_name and same_stack

@@ -19,6 +19,7 @@ from typing import Any
 
 from agent import ownership
 from agent.errors import SettingsError
+from agent.jsontext import whole_text
 from agent.model import Json
 
 Ini = dict[str, dict[str, list[str]]]
@@ -250,12 +251,12 @@ def overlay_values(section: Mapping[str, Json]) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
     collectors = section.get("collectors")
     if isinstance(collectors, list) and collectors:
-        values["collectors"] = [str(name) for name in collectors]
+        values["collectors"] = [whole_text(str(name)) for name in collectors]
     for name in OVERLAID_SECTIONS:
         entries = section.get(name)
         for key, value in entries.items() if isinstance(entries, dict) else ():
-            if value is not None and not isinstance(value, dict):
-                values[f"{name}.{key}"] = [str(v) for v in value] if isinstance(value, list) else [str(value)]
+            if value not in (None, []) and not isinstance(value, dict):
+                values[f"{name}.{key}"] = [whole_text(str(v)) for v in (value if isinstance(value, list) else [value])]
     return values
 
 

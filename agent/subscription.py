@@ -13,9 +13,8 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
-from urllib.parse import urlsplit
 
-from agent import jsontext, log, tls, transport
+from agent import jsontext, log, tls, transport, urls
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, JsonMap
@@ -111,7 +110,7 @@ def _subscribe(settings: Settings, tokens: Tokens) -> tuple[Connection, float]:
     )
     token = tokens.get(who)
     url = token.endpoint("messaging-websocket", who.region_name)
-    if urlsplit(url).scheme not in ("ws", "wss"):
+    if urls.split(url).scheme not in ("ws", "wss"):
         raise Unavailable(f"subscribing at {show(url)}: no websocket URL; look at the catalogue")
     keepalive = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     made = cast(Connection, websocket.WebSocket(sslopt=_sslopt(url, settings), sockopt=keepalive))
@@ -134,7 +133,7 @@ def _subscribe(settings: Settings, tokens: Tokens) -> tuple[Connection, float]:
 
 def _sslopt(url: str, settings: Settings) -> dict[str, object]:
     """TLS as our requests speak it; left to itself the library takes the environment's WEBSOCKET_CLIENT_CA_BUNDLE."""
-    if urlsplit(url).scheme != "wss":
+    if urls.split(url).scheme != "wss":
         return {}
     files = tls.files(settings, "zaqar")
     try:

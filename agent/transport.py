@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
-from agent import tls
+from agent import tls, urls
 from agent.answers import Response, judge
 from agent.errors import Refused, SettingsError, StateError, Unavailable
 from agent.settings import Settings
@@ -86,7 +86,7 @@ class Client:
         success goes to the `sink`, where there is one, in place of what an earlier try has left in it.
         """
         shown = show(url)
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        if urls.split(url).scheme not in ("http", "https") or not urls.split(url).hostname:
             raise SettingsError(f"{method} {shown}: not an http or https URL; look at where it comes from")
         self._before()
         try:
@@ -119,7 +119,7 @@ class Client:
             target = response.headers.get("location")
             if response.status not in (301, 302, 303, 307, 308) or not target:
                 return response
-            target = urljoin(url, target)
+            target = _joined(url, target)
             if _origin(target) != origin and elsewhere:
                 headers = {}
             elif _origin(target) != origin:
@@ -140,6 +140,7 @@ class Client:
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, sink: IO[bytes] | None
     ) -> Response:
         import requests  # noqa: PLC0415 - 78 ms and 18 MiB that a run without HTTP never pays
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as above
 
         adapter = self._adapter or self._connect()
         shown = f"{method} {show(url)}"
@@ -167,7 +168,7 @@ class Client:
             raise Unavailable(f"{shown}: silent for {self.limits.read_s:.0f} s") from exc
         except requests.exceptions.ChunkedEncodingError as exc:  # requests' name for any body that ends early
             raise Unavailable(f"{shown}: the answer broke off ({_cause(exc)})") from exc
-        except requests.exceptions.RequestException as exc:
+        except (requests.exceptions.RequestException, HTTPError) as exc:  # requests lets some of urllib3's through
             raise Unavailable(f"{shown}: {_cause(exc)}", sent=not _never_connected(exc)) from exc
         except OSError as exc:
             raise SettingsError(f"{shown}: {exc}; see ca_file and client_cert") from exc
@@ -251,20 +252,29 @@ def _adapter(certificates: Tls, *, insecure: bool) -> HTTPAdapter:
 
 def show(url: str) -> str:
     """A URL fit for a message: without its query, which may be a signature, and without user and password."""
-    parts = urlsplit(url)
+    parts = urls.split(url)
+    if not parts.netloc and parts.scheme != "file":
+        return "(no URL)"
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
 
 
+def _joined(url: str, target: str) -> str:
+    try:
+        return urljoin(url, target)
+    except ValueError as exc:
+        raise Unavailable(f"GET {show(url)}: redirected to what is no URL ({exc}); look at that server") from exc
+
+
 def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+    parts = urls.split(url)
     return parts.scheme, parts.netloc.rpartition("@")[2].lower()
 
 
 def _read(answer: requests.Response, limit: int, shown: str, sink: IO[bytes] | None) -> bytes:
     """The body, at most `limit` bytes of it; b"" when it has gone to the sink."""
-    announced = answer.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    announced = _announced(answer)
+    if announced > limit:
         raise Unavailable(f"{shown}: the answer has {announced} bytes, the limit is {limit}; see max_document")
     body: IO[bytes] = io.BytesIO() if sink is None else sink
     body.seek(0)
@@ -279,9 +289,15 @@ def _read(answer: requests.Response, limit: int, shown: str, sink: IO[bytes] | N
         except OSError as exc:
             raise StateError(f"{shown}: keeping the answer on our disk: {exc.strerror}; make room") from exc
     encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
-    if announced.isdecimal() and size < int(announced) and not encoded and answer.request.method != "HEAD":
+    if size < announced and not encoded and answer.request.method != "HEAD":
         raise Unavailable(f"{shown}: the answer broke off after {size} of {announced} bytes")
     return body.getvalue() if isinstance(body, io.BytesIO) else b""
+
+
+def _announced(answer: requests.Response) -> int:
+    """The length that the answer claims to have, -1 when it claims none; of 19 digits or more the first ones do."""
+    length = answer.headers.get("Content-Length", "")
+    return int(length[:19]) if length.isascii() and length.isdecimal() else -1
 
 
 def _never_connected(exc: BaseException) -> bool:

@@ -6,9 +6,9 @@ import configparser
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from agent import answers, jsontext
+from agent import answers, jsontext, urls
 from agent.apply.cfn_metadata import DATA
 from agent.aws import sign_v4
 from agent.errors import MetadataError, Refused, SettingsError
@@ -60,7 +60,7 @@ def endpoint(given: str) -> str:
         return given if given.endswith("/") else f"{given}/"
     boto = _boto()
     server = _text(DATA / "cfn-metadata-server")
-    named = urlsplit(server if "://" in server else f"//{server}")
+    named = urls.split(server if "://" in server else f"//{server}")
     host = boto.get("cfn_region_endpoint", "") or named.hostname or ""
     if not host:
         raise SettingsError(

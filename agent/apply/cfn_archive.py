@@ -32,7 +32,7 @@ _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
 }
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    *(EOFError, OSError, RuntimeError, ValueError),
+    *(EOFError, OSError, RuntimeError, ValueError, IndexError),  # IndexError: a zip's member without a name
 )
 
 

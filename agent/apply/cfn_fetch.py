@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from agent import answers
+from agent import answers, urls
 from agent.answers import Response
 from agent.apply.cfn_model import Credentials, Fetch
 from agent.aws import sign_s3
@@ -31,7 +31,7 @@ def fetcher(client: Client, credentials: Mapping[str, Credentials]) -> Fetch:
 
     @contextmanager
     def fetch(url: str, name: str) -> Iterator[Path]:
-        parts = urlsplit(url)
+        parts = urls.split(url)
         if parts.scheme == "file":
             yield _there(Path(unquote(parts.path)))
             return
@@ -67,10 +67,10 @@ def sign_in(url: str, credentials: Credentials, now: datetime) -> dict[str, str]
 
 
 def _meant_for(url: str, credentials: Credentials) -> bool:
-    parts = urlsplit(url)
+    parts = urls.split(url)
     host = parts.netloc.rpartition("@")[2].lower()
     if credentials.kind == "basic":
-        wanted = {urlsplit(place if "://" in place else f"//{place}").netloc.lower() for place in credentials.places}
+        wanted = {urls.split(place if "://" in place else f"//{place}").netloc.lower() for place in credentials.places}
         return bool({host, parts.hostname} & wanted)
     buckets = {host.partition(".")[0], parts.path.lstrip("/").partition("/")[0]}
     return bool(buckets & set(credentials.places))

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import cmp_to_key
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from agent import urls
 from agent.apply.cfn_model import APT, DNF, DPKG, GEM, NPM, PIP, PYTHON, RPM, RUBYGEMS, YUM, ZYPPER, Fetch, Package
 from agent.apply.cfn_programs import INSTALL_S, Tell, ask, has, must
 from agent.errors import ApplyError
@@ -83,7 +83,7 @@ def _dpkg(packages: tuple[Package, ...], fetch: Fetch) -> tuple[str, ...]:
     with ExitStack() as fetched:
         files = []
         for url in (file for package in packages for file in package.versions):
-            is_url = urlsplit(url).scheme in ("http", "https", "file")
+            is_url = urls.split(url).scheme in ("http", "https", "file")
             path = fetched.enter_context(fetch(url, "")) if is_url else Path(url)
             files.append(str(path.absolute()))
         must(["dpkg", "-i", *files], _doing(DPKG, packages), timeout_s=INSTALL_S, extra=_WITHOUT_QUESTIONS)

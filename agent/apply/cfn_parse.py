@@ -12,8 +12,8 @@ import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from agent import urls
 from agent.apply import cfn_model, render
 from agent.apply.cfn_model import Command, Config, Credentials, File, Group, Package, Service, Source, User, is_true
 from agent.errors import ApplyError
@@ -310,7 +310,7 @@ def _plain(value: Json) -> str:
 
 def _is_url(text: str) -> bool:
     try:
-        parts = urlsplit(text)
+        parts = urls.split(text)
     except ValueError:
         return False
     return (parts.scheme in ("http", "https") and bool(parts.hostname)) or (parts.scheme == "file" and bool(parts.path))

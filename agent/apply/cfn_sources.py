@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from agent import transport
+from agent import transport, urls
 from agent.apply import cfn_archive
 from agent.apply.cfn_archive import DIRECTORY, HARD_LINK, LINK, Archive, Member
 from agent.apply.cfn_model import Fetch, Source
@@ -42,7 +42,7 @@ def extract(archive: Path, url: str, directory: Path) -> int:
 
     Owners of members are not kept, nor rights beyond rwx for the owner and rx for others.
     """
-    parts = urlsplit(url)
+    parts = urls.split(url)
     name = posixpath.basename(unquote(parts.path)) or "archive"
     strip = bool(_GITHUB.fullmatch(parts.hostname or ""))
     with cfn_archive.opened(archive, name) as found:

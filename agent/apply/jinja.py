@@ -28,7 +28,7 @@ from agent.apply import compiled
 from agent.errors import ApplyError
 from agent.model import Json, JsonMap
 
-MEMORY = 512 << 20
+MEMORY = 256 << 20
 OUTPUT = 64 << 20
 NOBODY = 65534
 

@@ -9,9 +9,10 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent import yamltext
 from agent.apply.accounts import Owner
 from agent.apply.scene import has_magic
-from agent.errors import ApplyError
+from agent.errors import ApplyError, MetadataError
 from agent.model import Json, JsonMap
 
 _MODE = re.compile(r"(?:0o)?([0-7]{3,4})")
@@ -79,7 +80,9 @@ class Document:
 def parse(data: bytes, name: str) -> Document:
     """The document from a JSON file, or from a YAML file, going by the name."""
     try:
-        raw = _yaml(data) if name.endswith((".yaml", ".yml")) else json.loads(data)
+        raw = yamltext.decode(data, name) if name.endswith((".yaml", ".yml")) else json.loads(data)
+    except MetadataError as exc:
+        raise InvalidConfig(str(exc)) from exc
     except (ValueError, RecursionError) as exc:
         raise InvalidConfig(f"reading {name}: {exc}") from exc
     return document(raw)
@@ -99,18 +102,6 @@ def document(raw: Json) -> Document:
         tuple(_permission(entry, where) for where, entry in _entries(raw, "permissions")),
         tuple(sorted(map(str, set(raw) - set(_SECTIONS) - {"command"}))),
     )
-
-
-def _yaml(data: bytes) -> Json:
-    import yaml  # noqa: PLC0415 - only for those who have such a document
-
-    try:
-        parsed: Json = yaml.safe_load(data)
-    except RecursionError as exc:
-        raise ValueError("nested too deeply") from exc
-    except yaml.YAMLError as exc:
-        raise ValueError(" ".join(str(exc).split())) from exc
-    return parsed
 
 
 def _command(raw: Json) -> str:

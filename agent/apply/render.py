@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -23,6 +23,8 @@ Delimiters: TypeAlias = tuple[str, str]
 
 MAX_DEPTH = 64
 """How deep sections and partials may nest: a partial that includes itself ends here."""
+OUTPUT, STEPS = 64 << 20, 500_000
+"""Most characters that one template comes to, and most tags and texts that are put into it."""
 
 _BEGINNING = re.compile("^(?=.)", re.MULTILINE)
 
@@ -47,9 +49,9 @@ Node: TypeAlias = "str | Variable | Partial | Section"
 
 def render(template: str, metadata: Json, partials: Partials = lambda _name: "") -> str:
     """The template filled in; `partials` gives the text of one by name. Raises ApplyError saying where it is wrong."""
-    said: list[str] = []
-    _render(parse(template), (metadata,), partials, 0, said.append)
-    return "".join(said)
+    page = _Page()
+    _render(parse(template), (metadata,), partials, 0, page)
+    return "".join(page.said)
 
 
 # --------------------------------------------------------------------------------------------------- parse
@@ -167,23 +169,42 @@ def _line(template: str, at: int) -> str:
 _MISSING = ""
 
 
-def _render(
-    nodes: tuple[Node, ...], stack: tuple[Json, ...], partials: Partials, depth: int, say: Callable[[str], object]
-) -> None:
+@dataclass(slots=True)
+class _Page:
+    """What is written so far, within the bounds of all templates: sections over lists in lists multiply."""
+
+    said: list[str] = field(default_factory=list)
+    characters: int = 0
+    steps: int = 0
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+        self.characters += len(text)
+        if self.characters > OUTPUT:
+            raise ApplyError(f"it comes to more than {OUTPUT >> 20} MiB; write less of it")
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps > STEPS:
+            raise ApplyError(f"its tags are filled in more than {STEPS} times; write less of it")
+
+
+def _render(nodes: tuple[Node, ...], stack: tuple[Json, ...], partials: Partials, depth: int, page: _Page) -> None:
     for node in nodes:
+        page.step()
         match node:
             case str():
-                say(node)
+                page.say(node)
             case Variable():
-                say(as_text(_lookup(node.name, stack)))
+                page.say(as_text(_lookup(node.name, stack)))
             case Section():
                 for value in _values(_lookup(node.name, stack), inverted=node.inverted):
-                    _render(node.nodes, stack if node.inverted else (*stack, value), partials, depth, say)
+                    _render(node.nodes, stack if node.inverted else (*stack, value), partials, depth, page)
             case Partial():
                 if depth >= MAX_DEPTH:
                     raise ApplyError(f"partial '{node.name}': partials nest deeper than {MAX_DEPTH}")
                 text = _BEGINNING.sub(node.indent, partials(node.name))
-                _render(parse(text), stack, partials, depth + 1, say)
+                _render(parse(text), stack, partials, depth + 1, page)
 
 
 def _values(found: Json, *, inverted: bool) -> list[Json]:

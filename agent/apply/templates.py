@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent import yamltext
 from agent.apply import render, validation
 from agent.apply.place import Placement
-from agent.errors import ApplyError
+from agent.errors import ApplyError, MetadataError
 
 if TYPE_CHECKING:  # the model is 10 ms of classes
-    from agent.model import JsonMap
+    from agent.model import Json, JsonMap
 
 CONTROL, JINJA = ".oac", ".j2"
 VALIDATE = "validate"
@@ -137,14 +138,10 @@ def control(template: Path) -> Control:
     text = _read(path)
     if not text.strip():
         return Control()
-    import yaml  # noqa: PLC0415 - 30 ms, for those who have control files
-
     try:
-        declared = yaml.safe_load(text)  # not the C loader: deep nesting ends its process by a segmentation fault
-    except RecursionError as exc:
-        raise ApplyError(f"reading {path}: nested too deeply; write 'mode: 0640' and the like") from exc
-    except (yaml.YAMLError, ValueError) as exc:
-        raise ApplyError(f"reading {path}: not YAML: {' '.join(str(exc).split())}") from exc
+        declared = yamltext.decode(text, str(path))
+    except MetadataError as exc:
+        raise ApplyError(f"reading {exc}") from exc
     if not declared:
         return Control()
     if not isinstance(declared, dict):
@@ -155,7 +152,7 @@ def control(template: Path) -> Control:
 # ------------------------------------------------------------------------------------------ control files
 
 
-def _control(path: Path, declared: Mapping[object, object]) -> Control:
+def _control(path: Path, declared: Mapping[str, Json]) -> Control:
     values: dict[str, int] = {}
     validate: tuple[str, ...] = ()
     for key, value in declared.items():

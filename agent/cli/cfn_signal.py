@@ -8,9 +8,8 @@ import binascii
 import json
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from agent import answers, jsontext, state, transport
+from agent import answers, jsontext, state, transport, urls
 from agent.apply import cfn_metadata
 from agent.cli.cfn_log import Log
 from agent.errors import AgentError, MetadataError, Refused, SettingsError, StateError, Unavailable
@@ -35,7 +34,7 @@ def main(argv: list[str], log: Log) -> int:
     if not arguments.url:
         _parser().error("the URL of a wait condition handle is wanted")
     url = plain(arguments.url)
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+    if urls.split(url).scheme not in ("http", "https") or not urls.split(url).hostname:
         log.fail("signalling: not an http or https URL; give what the wait condition handle's Ref says")
         return MALFORMED if any(char.isspace() for char in url) or "://" in url else UNKNOWN_HOST
     body = message(arguments, arguments.id or unique_id(log))
@@ -82,7 +81,7 @@ def send(client: Client, url: str, body: JsonMap) -> None:
     A handle of the OS:: kind takes other keys, which only its refusal tells; a signal URL belongs to a deployment or
     a handle, takes POST, and reads deploy_status_code.
     """
-    signals = urlsplit(url).path.startswith("/v1/signal/")
+    signals = urls.split(url).path.startswith("/v1/signal/")
     status = {"deploy_status_code": 0 if body["Status"] == "SUCCESS" else 1}
     lower: JsonMap = {LOWER[key]: value for key, value in body.items()}
     spellings: list[JsonMap] = [*([{**body, **status}] if signals else []), body, lower]
@@ -128,7 +127,7 @@ def _keep(path: Path, body: bytes, log: Log) -> None:
 
 def _resolves(url: str) -> bool:
     try:
-        socket.getaddrinfo(urlsplit(url).hostname, None)
+        socket.getaddrinfo(urls.split(url).hostname, None)
     except (OSError, UnicodeError):
         return False
     return True

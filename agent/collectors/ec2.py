@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from agent import parse
+from agent import parse, urls
 from agent.errors import AgentError, MetadataError, Refused, Unavailable
 from agent.identity import Tokens
 from agent.model import Document, JsonMap
@@ -51,7 +51,7 @@ def collect(
 
 def _zoned(url: str) -> list[str]:
     """The URL, or one for each interface when its host is an IPv6 link-local address, valid on each (RFC 6874)."""
-    host = urlsplit(url).hostname or ""
+    host = urls.split(url).hostname or ""
     if not host.startswith("fe80:") or "%" in host:
         return [url]
     names = [name for _, name in socket.if_nameindex() if name != "lo" and _is_up(name)]
@@ -105,5 +105,5 @@ def _get(client: Client, url: str, spend: Spend) -> str:
 
 def _host(url: str) -> dict[str, str]:
     """The name of our interface is nobody else's business, and some servers stumble over it (RFC 6874 1)."""
-    address, zone, rest = urlsplit(url).netloc.partition("%25")
+    address, zone, rest = urls.split(url).netloc.partition("%25")
     return {"Host": f"{address}]{rest.partition(']')[2]}"} if zone else {}

@@ -10,9 +10,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from agent import jsontext, log, parse
+from agent import jsontext, log, parse, urls
 from agent.answers import Response
 from agent.errors import MetadataError, Refused, Unavailable
 from agent.identity import Tokens
@@ -141,13 +141,13 @@ def _parse(response: Response) -> tuple[Message, ...]:
 
 def _message(element: JsonMap) -> Message:
     """A message; some stores give no id but only the link that ends with it."""
-    identity = element.get("id") or urlsplit(str(element.get("href", ""))).path.rpartition("/")[2]
-    return Message(str(identity), element.get("body"))
+    identity = element.get("id") or urls.split(str(element.get("href", ""))).path.rpartition("/")[2]
+    return Message(jsontext.whole_text(str(identity)), element.get("body"))
 
 
 def _next(response: Response) -> str:
     links = jsontext.decode_map(response.body, "the queue's messages").get("links")
     for link in links if isinstance(links, list) else []:
         if isinstance(link, dict) and link.get("rel") == "next":
-            return urlsplit(str(link.get("href", ""))).query
+            return urls.split(str(link.get("href", ""))).query
     return ""

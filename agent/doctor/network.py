@@ -10,10 +10,10 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 from urllib.request import getproxies, proxy_bypass
 
-from agent import child, tls, transport
+from agent import child, tls, transport, urls
 from agent.settings import Settings
 from agent.tls import Tls
 
@@ -37,12 +37,12 @@ class Reached:
 def reach(url: str, settings: Settings, section: str) -> Reached:
     """Try the way to a URL as a source of this section goes it; takes LONGEST_S at most."""
     shown = transport.show(url)
-    parts = urlsplit(url)
+    parts = urls.split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return Reached(shown, "settings-broken", "not an http or https URL")
     proxy = _proxy(parts, settings)
     if proxy:
-        said = child.ask(lambda: _dump(_connect(urlsplit(proxy))), LONGEST_S)
+        said = child.ask(lambda: _dump(_connect(urls.split(proxy))), LONGEST_S)
         code, text, skew = _load(said)
         return Reached(f"{shown} by proxy {transport.show(proxy)}", "proxy" if code else "", text, skew)
     certificates = tls.files(settings, section)
@@ -143,7 +143,7 @@ def _ask_time(link: socket.socket, parts: SplitResult) -> tuple[str, str, float]
         connection.close()
     try:
         skew = time.time() - email.utils.parsedate_to_datetime(date).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return "", "answers", 0.0
     if abs(skew) > SKEW_S:
         text = f"our clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the server's"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from agent import yamltext
 from agent.errors import ApplyError, MetadataError
 from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.workplace import Workplace
@@ -61,13 +62,12 @@ def _hiera_yaml(data_directory: Path, hierarchy: list[str]) -> bytes:
 
 def _item(name: str) -> str:
     """One name of the hierarchy. Templates quote what YAML wants quoted, as %{...}; for those that do not we do."""
-    import yaml  # noqa: PLC0415 - heavy
-
     try:
-        [read] = yaml.safe_load(f"- {name}")
-    except (yaml.YAMLError, ValueError):
+        read = yamltext.decode(f"- {name}", "it")
+    except MetadataError:
         read = None
-    return name if isinstance(read, str) and "\n" not in name else json.dumps(name)
+    plain = isinstance(read, list) and len(read) == 1 and isinstance(read[0], str)
+    return name if plain and "\n" not in name else json.dumps(name)
 
 
 def _refusal(deployment: Deployment, place: Workplace) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import cast
 
-from agent import jsontext, model
+from agent import jsontext, model, yamltext
 from agent.errors import MetadataError
 from agent.model import Deployment, Json, JsonMap, Outcome
 
@@ -35,17 +35,14 @@ def config_map(deployment: Deployment) -> JsonMap:
 
 def _from_text(config: str) -> Json:
     try:
-        return cast(Json, json.loads(config))
-    except ValueError:
-        import yaml  # noqa: PLC0415 - only for text that is no JSON
-
+        return jsontext.decode(config.encode("utf-8", "surrogatepass"), "its config")
+    except MetadataError:
+        read = yamltext.decode(config, "its config")
     try:
         # Through JSON, so that keys and dates become text as they are everywhere else.
-        return cast(Json, json.loads(json.dumps(yaml.safe_load(config), default=str)))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as exc:
-        mark = getattr(exc, "problem_mark", None)
-        where = f" near line {mark.line + 1}" if mark else ""
-        raise MetadataError(f"its config is neither JSON nor YAML{where}; correct it") from exc
+        return cast(Json, json.loads(json.dumps(read, default=str)))
+    except (ValueError, TypeError) as exc:
+        raise MetadataError(f"its config cannot be written as JSON ({exc}); correct it") from exc
 
 
 def data_fault(deployment: Deployment, why: object) -> Outcome:

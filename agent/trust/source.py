@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent import jsontext
+from agent import jsontext, yamltext
 from agent.errors import MetadataError, TrustError, UsageError
 from agent.jsontext import kind
 from agent.model import Json, JsonMap
@@ -91,23 +91,23 @@ def _name(element: JsonMap) -> str:
 
 def yaml(data: bytes, what: str) -> Json:
     """YAML (so JSON, too) without surprises: a key that stands twice is an error. Raises TrustError."""
-    import yaml as library  # noqa: PLC0415 - `sign` and policies need it, the daemon does not
+    base = yamltext.base()
 
-    class Loader(library.SafeLoader):
+    class Loader(base):  # type: ignore[misc,valid-type]
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-            for key, _ in node.value:
-                if not isinstance(key, library.ScalarNode):
-                    raise TrustError(f"reading {what}, line {key.start_mark.line + 1}: a key is no plain word")
             keys = [key.value for key, _ in node.value]
+            for key, _ in node.value:
+                if not isinstance(key.value, str):
+                    raise TrustError(f"reading {what}, line {key.start_mark.line + 1}: a key is no plain word")
             if len(keys) != len(set(keys)):
                 raise TrustError(f"reading {what}, line {node.start_mark.line + 1}: a key stands twice")
-            return super().construct_mapping(node, deep)
+            made: dict[Hashable, Any] = super().construct_mapping(node, deep)
+            return made
 
     try:
-        content: Json = library.load(data, Loader)  # noqa: S506 - a SafeLoader
-    except (library.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as exc:
-        raise TrustError(f"reading {what}: not YAML: {' '.join(str(exc).split())[:300]}") from exc
-    return content
+        return yamltext.load(data, what, Loader)
+    except MetadataError as exc:
+        raise TrustError(str(exc)) from exc
 
 
 def _properties(resource: JsonMap) -> JsonMap:

@@ -88,7 +88,7 @@ def test_check_of_what_cannot_be_applied_is_2(tmp_path: Path, door: Door) -> Non
         ("allow_empty: 1\n", "requires Boolean"),
         ("color: red\n", "unrecognised file control key 'color'"),
         ("- mode\n", "not a dict"),
-        ("a: [\n", "not YAML"),
+        ("a: [\n", "nor YAML"),
     ],
 )
 def test_a_control_file_at_fault_stops_everything(tmp_path: Path, door: Door, control: str, said: str) -> None:

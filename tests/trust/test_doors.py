@@ -108,7 +108,7 @@ def test_without_a_signature_nothing_runs_and_the_outcome_names_the_rule(
         ("version: 1\ngroup: [script]\n", 0o644, "unknown rule group; known are"),
         ("version: 1\ngroups: [script]\ngroups: [ansible]\n", 0o644, "a key stands twice"),
         ("version: 1\n? [groups]\n: [script]\n", 0o644, "line 2: a key is no plain word"),
-        ("{", 0o644, "not YAML"),
+        ("{", 0o644, "nor YAML"),
     ],
 )
 def test_a_policy_that_cannot_be_relied_on_lets_nothing_run(
