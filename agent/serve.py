@@ -13,7 +13,6 @@ import json
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from agent import jsontext, model, parse
+from agent.dataclass import dataclass, field
 from agent.errors import MetadataError, UsageError
 from agent.model import Deployment, Json, JsonMap
 

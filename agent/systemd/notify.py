@@ -6,7 +6,8 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+
+from agent.dataclass import dataclass
 
 JOURNAL = "/run/systemd/journal/stdout"
 JOURNAL_S = 5.0
