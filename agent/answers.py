@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from agent.dataclass import dataclass, field
 from agent.errors import Refused, Unavailable
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 
 from agent import jsontext, state
-from agent.dataclass import asdict, dataclass, field
 from agent.errors import MetadataError
 from agent.jsontext import number
 from agent.state import Places

@@ -18,11 +18,11 @@ import shutil
 import stat
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from agent import jsontext, log, model, state
-from agent.dataclass import dataclass, field
 from agent.errors import MetadataError, StateError
 from agent.model import Document, Json
 

@@ -13,11 +13,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 
 from agent import bulletin, log, masking, model
 from agent.bulletin import Board
-from agent.dataclass import dataclass, field
 from agent.engine import Engine
 from agent.errors import Refused, StateError, Unidentified
 from agent.metadata import Answer

@@ -13,10 +13,10 @@ import shutil
 import signal
 import time
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent import hooks, model, progress, runner, state, tree
-from agent.dataclass import dataclass, replace
 from agent.errors import StateError
 from agent.hooks import workplace
 from agent.journal import Journal

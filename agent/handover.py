@@ -9,16 +9,17 @@ then the runner. So "held" goes on to mean that the deployment is being run, who
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from agent import jsontext, parse
-from agent.dataclass import dataclass, fields, replace
 from agent.errors import AgentError, Interrupted, Unavailable
 from agent.model import Deployment, Json, JsonMap
 from agent.settings import Settings
@@ -116,7 +117,7 @@ def as_json(deployment: Deployment) -> JsonMap:
 
 
 def from_json(given: Mapping[str, Any]) -> Deployment:
-    return replace(parse.deployment(given["raw"]), key=given["key"], source=given["source"])
+    return dataclasses.replace(parse.deployment(given["raw"]), key=given["key"], source=given["source"])
 
 
 def _ask(question: Callable[[Manager], T]) -> T:
@@ -150,14 +151,14 @@ def _given(settings: Settings, work: JsonMap) -> int:
 
 def _public(settings: Settings) -> JsonMap:
     """The settings without what these programs have no use for: secrets are the signaller's."""
-    public = [field for field in fields(settings) if not field.metadata.get("secret")]
-    values = {field.name: getattr(settings, field.name) for field in public}
+    fields = [field for field in dataclasses.fields(settings) if not field.metadata.get("secret")]
+    values = {field.name: getattr(settings, field.name) for field in fields}
     return {**values, "root": str(settings.root)}
 
 
 def _settings(values: Mapping[str, Json]) -> Settings:
     """The same again. What a newer or older agent does not know is left out, or has its default."""
-    known = {field.name for field in fields(Settings)}
+    known = {field.name for field in dataclasses.fields(Settings)}
     made: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in known
     }

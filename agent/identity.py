@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from agent import jsontext
-from agent.dataclass import dataclass, field
 from agent.errors import MetadataError, Refused, Unavailable
 from agent.model import Credentials, Json
 from agent.transport import Client, show

@@ -15,10 +15,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import documents, jsontext, log, state
-from agent.dataclass import dataclass, field
 from agent.errors import MetadataError, Unidentified
 from agent.model import Json, JsonMap
 from agent.settings import OLD_CONFIG, Settings, credentials_in

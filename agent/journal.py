@@ -22,10 +22,10 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from agent import jsontext, model, parse, state
-from agent.dataclass import replace
 from agent.errors import MetadataError, StateError
 from agent.model import Deployment, Entry, Json, JsonMap
 from agent.state import Places

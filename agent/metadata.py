@@ -6,11 +6,11 @@ A source that fails keeps its place and its last good documents, also over a res
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent import collectors, documents, log, merge, parse, tls, transport
 from agent.collectors import COLLECTORS
-from agent.dataclass import dataclass, replace
 from agent.documents import Shelf
 from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
 from agent.identity import Tokens

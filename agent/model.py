@@ -6,9 +6,9 @@ Shapes: heat/rpc/api.py and heat/engine/service_software_config.py (derive_softw
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from agent.dataclass import dataclass, field
 from agent.options import USUAL, Manner
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"

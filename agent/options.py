@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
-
-from agent.dataclass import dataclass, field
 
 LIMITS = ("memory", "tasks", "cpu_time", "open_files")
 COMMON = frozenset({"timeout", "on_interrupt", "progress", "run_as", "signature", "cpu", *LIMITS})

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from agent.dataclass import dataclass, replace
 from agent.jsontext import as_text, digest, kind, whole_text
 from agent.model import COMPONENT, Credentials, Deployment, Document, Endpoint, Input, Json, JsonMap, Outcome, Output
 from agent.options import parse as parse_manner

@@ -12,11 +12,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from agent import process
-from agent.dataclass import dataclass
 from agent.errors import ApplyError
 
 NAMES = "^[0-9A-Za-z_-]+$"

@@ -10,10 +10,10 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from agent.dataclass import dataclass
 from agent.errors import ApplyError, Busy
 from agent.parts import FOREVER, NO_STEPS, BuiltIn, Parts, Say, in_order, present, profile, run_parts
 

@@ -7,10 +7,10 @@ phases, they come first for each change of the metadata, and whom they do not le
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from agent import model
-from agent.dataclass import dataclass, replace
 from agent.model import Deployment, Entry
 
 

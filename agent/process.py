@@ -15,11 +15,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TypeAlias
 
 from agent import tree
-from agent.dataclass import dataclass, field
 from agent.errors import Interrupted as Interrupted  # noqa: PLC0414 - who runs programs catches it from here
 
 CHUNK = 1 << 18

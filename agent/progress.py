@@ -14,13 +14,13 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qs, quote, unquote
 
 from agent import jsontext, log, process, signaller, transport, urls
 from agent.aws import sign_v2
-from agent.dataclass import dataclass, replace
 from agent.errors import AgentError, MetadataError
 from agent.hooks.workplace import Workplace
 from agent.identity import Tokens

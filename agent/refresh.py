@@ -12,10 +12,10 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent import jsontext, layout, log, state, tree
-from agent.dataclass import dataclass, replace
 from agent.errors import MetadataError, StateError
 from agent.model import Document, JsonMap
 from agent.plan import NO_PHASES, Phases, phases_due

@@ -6,19 +6,20 @@ the scripts of `configure.d`, and on success says so on disk. It never decides w
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from agent import cache, handover, layout, log, phases, process, runner, state
 from agent.cache import Cache, Item
-from agent.dataclass import asdict, dataclass, field
 from agent.errors import AgentError, ApplyError, Busy
 from agent.live import LiveLog
 from agent.model import Document, JsonMap
@@ -70,7 +71,7 @@ def main(job: Job, listens: int, says: int) -> NoReturn:
 def _hand_over(job: Job, listens: int, says: int) -> None:
     """Have them run in a unit, where they may change what the agent's sandbox keeps from it; stay until they end."""
     work: JsonMap = {
-        "documents": [asdict(document) for document in job.documents],
+        "documents": [dataclasses.asdict(document) for document in job.documents],
         "digest": job.digest,
         "record": str(job.record),
         "log": str(job.log),

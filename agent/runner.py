@@ -13,12 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from agent import hooks, log, model, options, process, progress, state
-from agent.dataclass import replace
 from agent.errors import StateError, Unavailable
 from agent.hooks import (
     reading,

@@ -13,6 +13,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from agent import jsontext, model, parse
-from agent.dataclass import dataclass, field
 from agent.errors import MetadataError, UsageError
 from agent.model import Deployment, Json, JsonMap
 

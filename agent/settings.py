@@ -8,15 +8,16 @@ underscores are the same, values are taken literally.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from agent import ownership
-from agent.dataclass import Field, dataclass, field, fields, replace
 from agent.errors import SettingsError
 from agent.jsontext import whole_text
 from agent.model import Json
@@ -179,7 +180,7 @@ class Settings:
         return self.root / name.lstrip("/")
 
 
-FIELDS = {f.metadata["key"]: f for f in fields(Settings) if f.metadata}
+FIELDS = {f.metadata["key"]: f for f in dataclasses.fields(Settings) if f.metadata}
 
 
 def parse_ini(text: str, what: str) -> Ini:
@@ -242,7 +243,7 @@ class Given:
 
     def reread(self) -> Given:
         """The same flags and environment with the files as they are now."""
-        return replace(self, files=tuple(read_files(self.root, self.environ)))
+        return dataclasses.replace(self, files=tuple(read_files(self.root, self.environ)))
 
 
 def overlay_values(section: Mapping[str, Json]) -> dict[str, list[str]]:
@@ -331,7 +332,7 @@ def _environment_names() -> dict[str, str]:
     return names
 
 
-def _convert(known: Field[Any], texts: list[str], place: str, key: str) -> Any:
+def _convert(known: dataclasses.Field[Any], texts: list[str], place: str, key: str) -> Any:
     default = known.default
     try:
         if isinstance(default, tuple):

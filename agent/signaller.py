@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from urllib.parse import quote
 
 from agent import jsontext, log, model, parse
 from agent.answers import Response
 from agent.aws import sign_v2, sign_v4
-from agent.dataclass import dataclass, field
 from agent.errors import Refused, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, Endpoint, Json, JsonMap

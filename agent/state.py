@@ -9,11 +9,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import jsontext, log
-from agent.dataclass import dataclass
 from agent.errors import Busy, MetadataError, StateError
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import json
 import socket
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from agent import jsontext, log, tls, transport, urls
-from agent.dataclass import dataclass
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, JsonMap

@@ -11,13 +11,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from agent import tls, urls
 from agent.answers import Response, judge
-from agent.dataclass import dataclass
 from agent.errors import Refused, SettingsError, StateError, Unavailable
 from agent.settings import Settings
 from agent.tls import NO_TLS, Tls

@@ -108,15 +108,6 @@ def test_starting_the_command_loads_nothing_heavy() -> None:
     assert set() == loaded & HEAVY
 
 
-def test_the_classes_of_values_are_made_by_our_own_module() -> None:
-    """The original compiles six methods for each of them: a third of a run that finds nothing to do."""
-    users = {
-        str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "agent").rglob("*.py") if "dataclasses" in imports(path)
-    }
-
-    assert {"agent/dataclass.py"} == users
-
-
 def test_the_locks_name_no_index_and_hash_every_package() -> None:
     for lock in sorted((CHECKOUT / ".ci/locks").glob("*.txt")):
         text = lock.read_text(encoding="utf-8")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from agent.apply.scene import FILE, Scene
-from agent.dataclass import dataclass
 from agent.errors import ApplyError
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from agent.apply import (
@@ -33,7 +34,6 @@ from agent.apply.cfn_model import (
     with_names,
 )
 from agent.apply.cfn_programs import Tell
-from agent.dataclass import dataclass, field
 from agent.errors import MetadataError
 
 if TYPE_CHECKING:  # the model is 10 ms of classes

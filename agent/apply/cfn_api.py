@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlencode
@@ -10,7 +11,6 @@ from urllib.parse import urlencode
 from agent import answers, jsontext, urls
 from agent.apply.cfn_metadata import DATA
 from agent.aws import sign_v4
-from agent.dataclass import dataclass, field
 from agent.errors import MetadataError, Refused, SettingsError
 from agent.model import JsonMap
 from agent.transport import Client

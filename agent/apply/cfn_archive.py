@@ -14,10 +14,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
-from agent.dataclass import dataclass, field, replace
 from agent.errors import ApplyError
 
 DIRECTORY, FILE, LINK, HARD_LINK = "directory", "file", "link", "hard link"

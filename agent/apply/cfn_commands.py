@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent import jsontext, process
 from agent.apply.cfn_model import Command
 from agent.apply.cfn_programs import Tell, last_words
-from agent.dataclass import dataclass
 from agent.errors import AgentError, ApplyError
 from agent.process import Finished, Identity
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import configparser
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.apply import cfn_metadata
 from agent.apply.cfn_api import Resource
-from agent.dataclass import dataclass, field
 from agent.errors import SettingsError
 from agent.merge import below
 from agent.model import Json

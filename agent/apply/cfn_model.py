@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
-
-from agent.dataclass import dataclass, field
 
 if TYPE_CHECKING:  # the model is 10 ms of classes
     from agent.model import Json, JsonMap

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,7 +24,6 @@ from agent.apply.originals import Home, Memory, Written
 from agent.apply.place import NEW_MODE, Change, Placement
 from agent.apply.scene import ABSENT, DIRECTORY, FILE, LINK, OTHER, Node, Scene
 from agent.apply.scene_act import changes
-from agent.dataclass import dataclass
 from agent.errors import ApplyError
 
 Fetch: TypeAlias = Callable[[str], bytes]

@@ -12,10 +12,10 @@ import json
 import posixpath
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from agent.apply import validation
 from agent.apply.notify import Units
-from agent.dataclass import dataclass, field
 from agent.errors import ApplyError, MetadataError
 from agent.model import Json, JsonMap
 

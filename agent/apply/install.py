@@ -15,12 +15,12 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 from agent.apply import validation
 from agent.apply.place import ABSENT, CHUNK, UNCHANGED, Change, Placement, check, telling
-from agent.dataclass import dataclass
 from agent.errors import ApplyError
 
 BATCH = 256  # new files that are synced in one pass, if we may have so many open

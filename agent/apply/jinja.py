@@ -18,13 +18,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 from agent import __version__
 from agent.apply import compiled
-from agent.dataclass import dataclass, field
 from agent.errors import ApplyError
 from agent.model import Json, JsonMap
 

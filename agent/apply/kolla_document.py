@@ -7,11 +7,11 @@ import posixpath
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from agent import yamltext
 from agent.apply.accounts import Owner
 from agent.apply.scene import has_magic
-from agent.dataclass import dataclass
 from agent.errors import ApplyError, MetadataError
 from agent.model import Json, JsonMap
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import jsontext, state
 from agent.apply.notify import Units
-from agent.dataclass import dataclass, field
 from agent.errors import ApplyError, MetadataError
 from agent.model import Json, JsonMap
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from agent import process
-from agent.dataclass import dataclass
 from agent.errors import ApplyError
 from agent.systemd import jobs
 

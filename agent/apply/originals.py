@@ -14,11 +14,11 @@ import json
 import os
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from agent.apply import blocks
 from agent.apply.scene import ABSENT, DIRECTORY, FILE, LINK, Node, Scene
-from agent.dataclass import dataclass, field, replace
 from agent.errors import ApplyError
 from agent.model import Json
 

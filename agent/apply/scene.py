@@ -10,10 +10,10 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from agent.dataclass import dataclass, field, replace
 from agent.errors import ApplyError
 
 ABSENT, FILE, LINK, DIRECTORY, OTHER = "absent", "file", "link", "directory", "other"

@@ -7,13 +7,13 @@ import posixpath
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from agent.apply import install
 from agent.apply.place import Placement
 from agent.apply.scene import ABSENT, DIRECTORY, FILE, LINK, OTHER, Node, Scene
-from agent.dataclass import dataclass
 from agent.errors import ApplyError
 
 

@@ -13,13 +13,13 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import yamltext
 from agent.apply import render, validation
 from agent.apply.place import Placement
-from agent.dataclass import dataclass
 from agent.errors import ApplyError, MetadataError
 
 if TYPE_CHECKING:  # the model is 10 ms of classes

@@ -12,6 +12,7 @@ import json
 import os
 import select
 import signal
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -20,7 +21,6 @@ from agent.apply import cfn_api, cfn_commands, cfn_hooks, cfn_metadata, cfn_mode
 from agent.apply.cfn_api import Access, Resource
 from agent.apply.cfn_hooks import ABSENT, RESTARTED, Absent, HupHook, Main
 from agent.cli.cfn_log import Log
-from agent.dataclass import dataclass, field
 from agent.errors import AgentError, ApplyError, Interrupted, MetadataError, SettingsError
 from agent.model import Json, JsonMap
 from agent.transport import Client, Limits

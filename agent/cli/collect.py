@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 
 from agent import cache, log, parse, process, transport
@@ -22,7 +23,6 @@ from agent.cache import Cache, Item
 from agent.cli import collect_options
 from agent.cli.collect_options import PROGRAM, Options, Told
 from agent.collectors import COLLECTORS, config_drive, local
-from agent.dataclass import dataclass, field
 from agent.errors import AgentError, SettingsError, StateError, Unavailable
 from agent.identity import Tokens
 from agent.model import Document

@@ -9,11 +9,11 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent import __version__
 from agent.collectors import COLLECTORS
-from agent.dataclass import dataclass, field, replace
 from agent.errors import SettingsError
 from agent.settings import FIELDS, Given, Ini, Settings, parse_ini
 

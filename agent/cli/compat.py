@@ -11,11 +11,11 @@ import select
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from agent import answers, dispatch, hooks, jsontext, log, model, parse, process, reboots, signaller, state
-from agent.dataclass import replace
 from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.journal import Journal

@@ -10,12 +10,12 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
 
 from agent import jsontext, model, parse, runner
 from agent.cli.main import given
-from agent.dataclass import replace
 from agent.errors import Interrupted, MetadataError
 from agent.model import Deployment, JsonMap, Outcome
 

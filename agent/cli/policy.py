@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from agent import jsontext, parse
 from agent.cli.main import given
-from agent.dataclass import replace
 from agent.errors import MetadataError
 from agent.trust import judge
 

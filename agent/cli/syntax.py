@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from agent.cli import main
-from agent.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

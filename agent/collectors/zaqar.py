@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from agent import jsontext, log, parse, urls
 from agent.answers import Response
-from agent.dataclass import dataclass, replace
 from agent.errors import MetadataError, Refused, Unavailable
 from agent.identity import Tokens
 from agent.model import Credentials, Document, Json, JsonMap

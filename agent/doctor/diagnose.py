@@ -6,9 +6,9 @@ Each step of a deployment's way gets at least one finding. The cause is the find
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from agent import model
-from agent.dataclass import dataclass
 from agent.doctor.causes import BY_CODE, ORDER, Cause
 from agent.doctor.evidence import ABSENT, Evidence
 from agent.view import status

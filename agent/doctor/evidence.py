@@ -9,10 +9,10 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import hooks, process, signaller
-from agent.dataclass import dataclass, field
 from agent.doctor import network
 from agent.doctor.network import Reached
 from agent.documents import Glass

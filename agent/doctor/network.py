@@ -9,11 +9,11 @@ import json
 import socket
 import ssl
 import time
+from dataclasses import dataclass
 from urllib.parse import SplitResult
 from urllib.request import getproxies, proxy_bypass
 
 from agent import child, tls, transport, urls
-from agent.dataclass import dataclass
 from agent.settings import Settings
 from agent.tls import Tls
 

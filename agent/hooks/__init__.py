@@ -8,12 +8,12 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import parse
-from agent.dataclass import dataclass, replace
 from agent.hooks import workplace
 from agent.hooks.workplace import Workplace
 from agent.model import ANSWERED_BY_TEMPLATES, Deployment, Outcome

@@ -12,11 +12,11 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from agent import jsontext
-from agent.dataclass import replace
 from agent.errors import MetadataError
 from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.user import acting_as

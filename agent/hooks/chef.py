@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from agent import jsontext
-from agent.dataclass import replace
 from agent.errors import MetadataError
 from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.user import acting_as

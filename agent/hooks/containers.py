@@ -6,10 +6,10 @@ What the hooks docker-cmd, docker-compose and kubelet share, and the commands th
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent import process
-from agent.dataclass import dataclass, replace
 from agent.hooks import tools, workplace
 from agent.hooks.workplace import Workplace
 from agent.model import Deployment, Json, Outcome

@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from agent import model
-from agent.dataclass import dataclass, field
 from agent.errors import Interrupted, MetadataError
 from agent.hooks import containers, reading, tools, workplace
 from agent.hooks.containers import Engine

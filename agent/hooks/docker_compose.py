@@ -10,10 +10,10 @@ import ast
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agent import jsontext, parse
-from agent.dataclass import replace
 from agent.errors import MetadataError
 from agent.hooks import containers, reading, tools, writing
 from agent.hooks.workplace import Workplace

@@ -10,10 +10,10 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import model
-from agent.dataclass import dataclass, field
 from agent.errors import MetadataError
 from agent.hooks import containers, reading, tools, writing
 from agent.hooks.containers import Engine

@@ -11,10 +11,10 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from agent import jsontext
-from agent.dataclass import replace
 from agent.hooks import reading, tools, workplace, writing
 from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace

@@ -6,10 +6,10 @@ import os
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from agent import model, process
-from agent.dataclass import replace
 from agent.hooks import workplace, writing
 from agent.hooks.user import acting_as
 from agent.hooks.workplace import Workplace

@@ -6,8 +6,8 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-from agent.dataclass import dataclass
 from agent.process import Identity
 
 

@@ -6,12 +6,12 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
 
 from agent import documents, layout, model, process
-from agent.dataclass import dataclass, field, replace
 from agent.hooks.user import User
 from agent.model import Deployment, Json, JsonMap, Outcome, Output
 from agent.process import Finished

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from agent.dataclass import dataclass
 from agent.errors import Refused, SettingsError, Unavailable
 from agent.systemd.units import LIBRARIES, Property
 

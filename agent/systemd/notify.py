@@ -6,8 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-
-from agent.dataclass import dataclass
+from dataclasses import dataclass
 
 JOURNAL = "/run/systemd/journal/stdout"
 JOURNAL_S = 5.0

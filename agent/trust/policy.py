@@ -7,9 +7,9 @@ nothing, and nothing may look guarded that is not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from agent import options
-from agent.dataclass import dataclass, field
 from agent.errors import TrustError
 from agent.jsontext import kind
 from agent.model import Deployment, Json, JsonMap

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent import jsontext, yamltext
-from agent.dataclass import dataclass, field
 from agent.errors import MetadataError, TrustError, UsageError
 from agent.jsontext import kind
 from agent.model import Json, JsonMap

@@ -12,8 +12,8 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from agent.dataclass import dataclass, field
 from agent.errors import TrustError
 from agent.jsontext import kind
 from agent.model import Json, JsonMap

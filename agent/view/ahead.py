@@ -10,13 +10,13 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent import cleaning, dispatch, hooks, jsontext, layout, model, phases, refresh, runner
 from agent.apply import cfn, cfn_files, templates, values
 from agent.apply.cfn_model import INIT, Config
 from agent.apply.place import UNCHANGED, Change, check
-from agent.dataclass import dataclass, field, replace
 from agent.documents import Glass
 from agent.errors import ApplyError, MetadataError, Unavailable
 from agent.hooks import reading, workplace

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import bulletin, journal, jsontext, model, parse, state
 from agent.bulletin import Bulletin
-from agent.dataclass import dataclass, field
 from agent.errors import MetadataError, StateError
 from agent.model import Deployment, Document, Entry, JsonMap
 from agent.settings import Settings

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from agent.dataclass import asdict, dataclass, fields
 from agent.errors import MetadataError
 from agent.model import Deployment, Endpoint, Entry, Json, JsonMap
 from agent.plan import Hold, Phases, Step, plan

@@ -6,10 +6,10 @@ Every state but `done` and `running` comes with a next step.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from agent import model
 from agent.bulletin import PHASES_RUN
-from agent.dataclass import dataclass
 from agent.model import JsonMap
 from agent.view.guest import Guest, Known
 from agent.view.page import ago, plain, span

@@ -6,9 +6,9 @@ A chapter ends where nothing happened for a while, so that a deployment of today
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from agent import model
-from agent.dataclass import dataclass
 from agent.view.guest import Guest, Known
 from agent.view.page import cell, moment, span
 
