@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from agent import bulletin, log, masking, model
+from agent import bulletin, instance, log, masking, model
 from agent.bulletin import Board
 from agent.engine import Engine
 from agent.errors import Refused, StateError, Unidentified
@@ -27,6 +27,7 @@ from agent.systemd.notify import Notifier
 
 REFUSED_SLOWER = 10.0  # times the longest pause, for a source that refuses
 LOOK_S = 1.0  # how often the lock of a runner without a pidfd is looked at
+CLOUD_INIT_PAUSE_S = 1.0  # between two looks whether cloud-init has ended
 UNIDENTIFIED_PAUSE_S = 0.2  # between two looks whether cloud-init has said which machine this is
 STATE_PAUSE_S = 10.0  # between two tries when our own disk fails
 STATUS_LIMIT = 300  # characters of the line for people
@@ -144,7 +145,10 @@ def _turn(engine: Engine, loop: _Loop, manager: Notifier, board: Board, jitter: 
     """Look at our own state once, then at the sources that are due; say how things stand."""
     manager.alive()
     now = time.time()
-    if not loop.opened and now >= loop.open_at:
+    if not loop.opened and _waits_for_cloud_init(engine.settings, loop, now):
+        manager.ready("waiting for cloud-init to end")
+        loop.open_at = now + CLOUD_INIT_PAUSE_S
+    elif not loop.opened and now >= loop.open_at:
         engine.open()
         loop.opened = True
         manager.allow(max(engine.settings.total_timeout, engine.settings.kill_grace))
@@ -155,6 +159,15 @@ def _turn(engine: Engine, loop: _Loop, manager: Notifier, board: Board, jitter: 
         if loop.subscription.tend(engine.settings, engine.metadata.connection("zaqar").tokens, now):
             loop.paces["zaqar"] = Pace()
         manager.status(summary(engine))
+
+
+def _waits_for_cloud_init(settings: Settings, loop: _Loop, now: float) -> bool:
+    left_s = loop.started_at + settings.cloud_init_patience - now
+    if left_s <= 0 or not instance.cloud_init_runs(settings):
+        return False
+    if loop.open_at == loop.started_at:
+        log.info("waits for cloud-init to end", seconds=round(left_s))
+    return True
 
 
 def _reload(engine: Engine, loop: _Loop, manager: Notifier) -> None:

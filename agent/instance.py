@@ -31,6 +31,7 @@ MACHINE = "/sys/class/dmi/id/product_uuid"  # Nova puts the server's id there
 CONTAINER = "/run/systemd/container"  # whose firmware is its host's
 CLOUD = "/run/cloud-init/.instance-id"  # of this boot; the one in /var/lib/cloud may still be the former's
 EXPECTED = "/run/cloud-init/enabled"  # by cloud-init's generator, before any service starts
+ENDED = "/run/cloud-init/result.json"  # by cloud-init, after its last stage
 NO_DATA_SOURCE = "iid-datasource-none"  # a boot at which the metadata service was down
 
 
@@ -83,6 +84,11 @@ def settle(settings: Settings, places: Places, *, may_wait: bool) -> None:
     if found != noted:
         state.make_directory(places.state)
         _write(places, found)
+
+
+def cloud_init_runs(settings: Settings) -> bool:
+    """Whether cloud-init has yet to end its work of this boot, the scripts of user data included."""
+    return settings.path(EXPECTED).exists() and not settings.path(ENDED).exists()
 
 
 def passed_over(settings: Settings) -> frozenset[Path]:

@@ -56,6 +56,9 @@ class Settings:
         False, "poll_until_success", "stop polling once all deployments succeeded, until SIGHUP or a restart"
     )
     splay: float = _setting(0.0, "splay", "longest random delay before the first poll of the daemon")
+    cloud_init_patience: float = _setting(
+        0.0, "cloud_init_patience", "for so long after its start the daemon lets cloud-init end before it begins"
+    )
 
     state_dir: str = _setting("/var/lib/os-deploy-agent", "state_dir", "the agent's own state")
     deployed_dir: str = _setting(

@@ -196,6 +196,32 @@ def test_nothing_is_opened_before_cloud_init_has_said_who_we_are(ran: Guest, end
     assert polls == waited
 
 
+def test_cloud_init_may_end_before_anything_is_begun(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("web", RAN))
+    boot(guest, NOVA)
+    put(guest.root / "run/cloud-init/enabled", "")
+
+    agent = guest.start("run", cloud_init_patience="600", min_polling_interval="0.1")
+    until(lambda: guest.log().events("waits for cloud-init to end"), "the agent to wait")
+    polled = endpoint.polls
+    put(guest.root / "run/cloud-init/result.json", "{}")
+    until(lambda: guest.seen() == ["ran"], "the deployment")
+    agent.send_signal(signal.SIGTERM)
+
+    assert 0 == agent.wait(LONGEST_S)
+    assert 0 == polled
+
+
+def test_a_cloud_init_that_does_not_end_is_waited_for_no_longer_than_that(guest: Guest, endpoint: Endpoint) -> None:
+    endpoint.serve(endpoint.script("web", RAN))
+    boot(guest, NOVA)
+    put(guest.root / "run/cloud-init/enabled", "")
+
+    guest.start("run", cloud_init_patience="0.5", min_polling_interval="0.1")
+
+    until(lambda: guest.seen() == ["ran"], "the deployment")
+
+
 def test_without_cloud_init_and_firmware_nothing_is_noted(guest: Guest, endpoint: Endpoint) -> None:
     endpoint.serve(endpoint.script("web", RAN))
 
