@@ -5,23 +5,23 @@ What speaks TLS asks here: the client for HTTP, the websocket, the doctor. `ssl`
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent import child
 from agent.settings import Settings
 
 if TYPE_CHECKING:
     import ssl
 
 _FILES = ("ca_file", "client_cert", "client_key")
-_BLOCK = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.*?)-----END", re.DOTALL)
-_SEQUENCE, _VERSION, _UTC_TIME, _TIME = 0x30, 0xA0, 0x17, 0x18
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+READING_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,50 +86,27 @@ def ends_of(certificates: Tls) -> dict[str, float]:
 @lru_cache(maxsize=16)
 def _last_end(name: str, _mtime_ns: int) -> float:
     """Read again only when the file has changed; 0 where there is no certificate in it, as in a directory."""
-    path = Path(name)
-    return max((ends_at(der) for der in _certificates(path.read_bytes())), default=0.0) if path.is_file() else 0.0
+    said = child.ask(lambda: _read_ends(Path(name)), READING_S)
+    return float(said) if said else 0.0
 
 
-def _certificates(pem: bytes) -> Iterator[bytes]:
-    for block in _BLOCK.finditer(pem):
-        yield base64.b64decode(block[1])
+def _read_ends(path: Path) -> bytes:
+    """The latest end of the certificates in a file, in a process that may load cryptography."""
+    from cryptography import x509  # noqa: PLC0415 - heavy, and only where files are named
+
+    ends = []
+    for block in _BLOCK.findall(path.read_bytes()) if path.is_file() else ():
+        with suppress(ValueError):
+            certificate = x509.load_pem_x509_certificate(block)
+            # what cryptography had before version 42 does not say that it is in UTC
+            end = getattr(certificate, "not_valid_after_utc", None) or certificate.not_valid_after
+            ends.append(end.replace(tzinfo=timezone.utc).timestamp())
+    return str(max(ends, default="")).encode()
 
 
-def ends_at(der: bytes) -> float:
-    """The notAfter of a certificate in DER, in seconds since the epoch. Raises ValueError for anything else.
+def end_of(link: ssl.SSLSocket) -> float:
+    """When the certificate ends that the server at the other end has shown, 0 where none was verified."""
+    import ssl  # noqa: PLC0415 - loaded by whoever has made the link
 
-    Certificate -> tbsCertificate -> version, serial, signature, issuer, validity (RFC 5280, 4.1).
-    """
-    _, certificate, _ = _element(der)
-    _, rest, _ = _element(certificate)
-    tag, _, after = _element(rest)
-    rest = after if tag == _VERSION else rest  # absent in a certificate of version 1
-    for _ in ("serial", "signature", "issuer"):
-        _, _, rest = _element(rest)
-    tag, validity, _ = _element(rest)
-    if tag != _SEQUENCE:
-        raise ValueError("no certificate: its validity is missing")
-    _, _, rest = _element(validity)  # notBefore
-    tag, text, _ = _element(rest)
-    return _moment(tag, text.decode("ascii"))
-
-
-def _moment(tag: int, text: str) -> float:
-    """YYMMDDHHMMSSZ until 2049 (RFC 5280, 4.1.2.5.1), else with four digits of the year."""
-    if tag not in (_UTC_TIME, _TIME):
-        raise ValueError("no certificate: its end is no time")
-    century = "" if tag == _TIME else "19" if text[:2] >= "50" else "20"
-    return datetime.strptime(f"{century}{text}", "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc).timestamp()
-
-
-def _element(data: bytes) -> tuple[int, bytes, bytes]:
-    """The first element of DER: its tag, its content, and what follows it."""
-    if len(data) < 2:
-        raise ValueError("no certificate: it is cut short")
-    start, length = 2, data[1]
-    if length & 0x80:
-        start += length & 0x7F
-        length = int.from_bytes(data[2:start], "big")
-    if start + length > len(data):
-        raise ValueError("no certificate: it is cut short")
-    return data[0], data[start : start + length], data[start + length :]
+    certificate = link.getpeercert() or {}
+    return float(ssl.cert_time_to_seconds(str(certificate["notAfter"]))) if "notAfter" in certificate else 0.0

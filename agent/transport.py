@@ -10,7 +10,7 @@ import io
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
@@ -187,9 +187,9 @@ class Client:
         """Remember when the certificate ends that this server has shown on the connection at hand."""
         where = "://".join(_origin(url))
         link: Any = getattr(getattr(answer.raw, "_connection", None), "sock", None)
-        if hasattr(link, "getpeercert") and (where in self.ends or len(self.ends) < HOSTS):
-            with suppress(ValueError):  # TLS has believed it, whatever else is odd about it
-                self.ends[where] = tls.ends_at(link.getpeercert(binary_form=True) or b"")
+        room = where in self.ends or len(self.ends) < HOSTS
+        if room and hasattr(link, "getpeercert") and (end := tls.end_of(link)):
+            self.ends[where] = end
 
     def _proxies(self, url: str) -> dict[str, str]:
         if self._proxy:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from agent import answers, jsontext, masking, merge, parse, progress, signaller, tls
+from agent import answers, jsontext, masking, merge, parse, progress, signaller
 from agent.answers import Response
 from agent.aws import sign_v2
 from agent.collectors import COLLECTORS
@@ -288,12 +288,6 @@ HOSTS = (
 DATES = ("Thu, 01 Jan 1970 00:00:00 +9999999999999", "Mon, 99 Jan 99999 99:99:99", "1 Jan 0000 00:00 -0000", "5", "-1")
 TREE = (b"a\nb/\n0=key\n", b"x/\n" * 50, b"../\n", b"a" * 5000, b"\xff\n", b"=\n", b"/\n", b"hostname")
 
-CERTIFICATE = bytes.fromhex(  # as far as its end: version 3, serial 5, no names, from 2026 to 2049
-    "3045303ba003020102020105300506032b6570300030"
-    "1e170d3236303130313030303030305a170d3439303130313030303030305a"
-    "3000300506032b657003000000000000000000000000"
-)
-
 DOORS = (
     source("heat", document([{"metadata": METADATA}], KEYS)),
     source("request", JSONS),
@@ -331,5 +325,4 @@ DOORS = (
         ),
         websocket,
     ),
-    Door("certificate", damaged([CERTIFICATE]), lambda der, _: tls.ends_at(der), (ValueError,)),
 )
