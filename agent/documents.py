@@ -1,13 +1,21 @@
-"""Documents on disk: those that somebody left for us, and the last good one of each source."""
+"""Documents on disk: those that somebody left for us, and the last good one of each source.
+
+Of the last good ones the disk keeps no secret of a deployment for longer than it is needed (keeping.py). What they are
+compared by is the digest of what the source said, which stands beside it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from agent import jsontext, state
+from agent import jsontext, keeping, log, state
 from agent.errors import MetadataError, Unavailable
+from agent.keeping import Need, NeedOf
 from agent.model import Document, JsonMap
+from agent.seal import Seal
 from agent.state import Places
 
 
@@ -36,21 +44,46 @@ class Shelf(Protocol):
 
 
 class Disk:
-    """The agent's own."""
+    """The agent's own. `need_of` says what of a deployment's secrets is still needed, `seal` hides that meanwhile."""
 
     lasting = True
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, need_of: NeedOf = lambda _key: Need.HOOK, seal: Seal | None = None) -> None:
         self._places = places
+        self._need_of = need_of
+        self._seal = seal
+        self._held: dict[str, tuple[str, Mapping[str, Need]]] = {}
 
     def kept(self) -> tuple[Document, ...]:
-        return kept(self._places)
+        stored = kept(self._places)
+        for document in stored:
+            if not (self._seal and keeping.unsealed(document.content)):  # else it is to be written once more
+                self._held[document.name] = (document.digest, keeping.held(document.content))
+        return tuple(self._opened(document) for document in stored)
 
     def keep(self, document: Document) -> None:
-        keep(self._places, document)
+        """Store it, unless it is there and holds nothing that is needed no more."""
+        digest, held = self._held.get(document.name, ("", {}))
+        if digest == document.digest and all(needed <= self._need_of(key) for key, needed in held.items()):
+            return
+        content = keeping.form(document.content, self._need_of, self._seal.close if self._seal else None)
+        keep(self._places, replace(document, content=content))
+        self._held[document.name] = (document.digest, keeping.held(content))
 
     def forget(self, name: str) -> None:
         forget(self._places, name)
+        self._held.pop(name, None)
+
+    def _opened(self, document: Document) -> Document:
+        content = keeping.opened(document.content, self._seal.open) if self._seal else document.content
+        if left := keeping.sealed(content):
+            log.error(
+                "sealed values cannot be opened, their source is asked for them again",
+                document=document.name,
+                inputs=left,
+                reason="they were sealed with another key" if self._seal else "there is no key; see seal_key",
+            )
+        return replace(document, content=content)
 
 
 class Glass:

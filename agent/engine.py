@@ -15,7 +15,22 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
-from agent import asked, cleaning, dispatch, hooks, instance, log, model, parse, progress, runner, signaller
+from agent import (
+    asked,
+    cleaning,
+    dispatch,
+    documents,
+    hooks,
+    instance,
+    keeping,
+    log,
+    model,
+    parse,
+    progress,
+    runner,
+    seal,
+    signaller,
+)
 from agent.cleaning import Cleaning
 from agent.dispatch import Running
 from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
@@ -28,6 +43,7 @@ from agent.refresh import Refresh
 from agent.settings import Given, Settings
 
 FIRST_RETRY_S = 1.0
+STRIP_S = 1.0  # between two times that the documents are written without what is done, while others wait
 IDENTITY_S = 300.0  # for so long cloud-init is waited for, which tries to reach its metadata service
 
 
@@ -44,7 +60,9 @@ class Engine:
         alive: Callable[[], object] = lambda: None,
     ) -> None:
         """`alive` is called between steps that take long, each of which is bounded: requests, clean-ups."""
-        self.metadata = Metadata(given, clock, alive)
+        settings = given.settings()
+        shelf = documents.Disk(places(settings), self._need_of, seal.load(settings, given.environ))
+        self.metadata = Metadata(given, clock, alive, shelf)
         self._alive = alive
         self.can_hold = can_hold
         self.journal = Journal(places(self.settings), clock)
@@ -59,6 +77,7 @@ class Engine:
         self._reboots = Reboots(self.journal, clock)
         self._noted: frozenset[str] | None = None
         self._cleaning = Cleaning(clock)
+        self._stripped_at = 0.0
         self._began = clock()
         self._clock = clock
         self._jitter = jitter
@@ -77,6 +96,7 @@ class Engine:
         self.metadata.disown(instance.passed_over(self.settings))
         self.journal.open()
         self.metadata.open()
+        self._strip()
         for key, entry in self.journal.entries().items():
             if entry.progress == model.RUNNING:
                 self.running[key] = dispatch.adopt(key, self.journal)
@@ -125,8 +145,8 @@ class Engine:
                 case Run(deployment):
                     self.holding.pop(deployment.key, None)
                     self._queue.append(deployment)
-                case Hold(deployment, until):
-                    self._hold(deployment, until, for_phases=step.for_phases)
+                case Hold():
+                    self._hold(step)
         self.advance()
 
     def advance(self) -> None:
@@ -142,12 +162,25 @@ class Engine:
             taken, self._taken = self._taken, []
             for key in taken:
                 self.journal.settle(key, model.SIGNALLED)
+        if not self._queue or self._clock() >= self._stripped_at + STRIP_S:
+            self._strip()
         if self._reboots.wanted:
             self._reboot()
         elif not (self.running or self._queue) and self.refresh.waiting:
             self.refresh.go_on()
         elif not (self.running or self._queue):
             self.refresh.start_if_due()
+
+    def _need_of(self, key: str) -> keeping.Need:
+        return keeping.need(self.journal.entry(key).progress)
+
+    def _strip(self) -> None:
+        """Take off the disk what nobody needs any more of secrets. The records that say so are durable by now, so a
+        crash in between leaves it to the next start.
+        """
+        self._stripped_at = self._clock()
+        self.journal.strip()
+        self.metadata.tend()
 
     def _start(self) -> None:
         while self._queue and not self._reboots.wanted and len(self.running) < max(self.settings.max_parallel, 1):
@@ -335,13 +368,17 @@ class Engine:
         self._cancelled.discard(entry.key)
         log.warning("outcome superseded, not sent", deployment=entry.id)
 
-    def _hold(self, deployment: Deployment, until: float, *, for_phases: bool) -> None:
+    def _hold(self, step: Hold) -> None:
+        deployment, until = step.deployment, step.until
         self.journal.received(deployment)
-        if deployment.key not in self.holding and for_phases:
-            log.info("waits for the phases", deployment=deployment.id)
-        elif deployment.key not in self.holding:
-            reason = hooks.missing(deployment.group, self.settings, os.environ)
-            log.warning("held", deployment=deployment.id, seconds=round(until - self._clock()), reason=reason)
+        if deployment.key not in self.holding:
+            if step.for_phases:
+                log.info("waits for the phases", deployment=deployment.id)
+            elif step.for_source:
+                log.warning("waits for its source", deployment=deployment.id, unknown=deployment.missing)
+            else:
+                reason = hooks.missing(deployment.group, self.settings, os.environ)
+                log.warning("held", deployment=deployment.id, seconds=round(until - self._clock()), reason=reason)
         self.holding[deployment.key] = until
 
     # -------------------------------------------------------------------------------------------- signal
@@ -352,12 +389,17 @@ class Engine:
         body = self.journal.outcome(key)
         if parse.status_from(body.get("deploy_status_code")) or model.failing_outputs(deployment, body):
             self.failed.add(key)
+        if deployment.endpoint.lost:
+            self._try_later(deployment, Unavailable(_not_at_hand(deployment), sent=False), 0.0)
+            return
         if not deployment.endpoint.wanted:
             self.journal.settle(key, model.SIGNALLED, "nobody waits for a signal")
             return
         try:
             known = self.metadata.connection(signaller.SECTIONS.get(deployment.endpoint.transport, ""))
-            signaller.send(deployment.endpoint, body, known.client, known.tokens, signaller.own(self.settings))
+            signaller.send(
+                deployment.endpoint, model.told(body), known.client, known.tokens, signaller.own(self.settings)
+            )
         except Refused as exc:
             if exc.final:
                 self.journal.settle(key, model.REFUSED, str(exc))
@@ -382,3 +424,9 @@ class Engine:
         wait = max(at_least_s, self._jitter(longest / 2, longest))
         self.journal.tried(deployment.key, str(exc), now + wait)
         log.warning("outcome not taken", deployment=deployment.id, again_in_s=round(wait, 1), reason=str(exc))
+
+
+def _not_at_hand(deployment: Deployment) -> str:
+    names, source = ", ".join(deployment.endpoint.lost), deployment.source
+    why = f"this guest keeps the values of {names} no more, or cannot unseal them"
+    return f"signalling '{deployment.name}': {why}; source {source} may say them again, else update the deployment"

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import documents, jsontext, log, state
+from agent import documents, jsontext, keeping, log, state
 from agent.errors import MetadataError, Unidentified
 from agent.model import Json, JsonMap
 from agent.settings import OLD_CONFIG, Settings, credentials_in
@@ -137,7 +137,8 @@ def _left_by_former(settings: Settings, places: Places) -> dict[str, int]:
             path = settings.path(name)
             with suppress(OSError, MetadataError):  # what cannot be read is used by nobody
                 content = jsontext.decode_map(path.read_bytes(), str(path))
-                if path.stat().st_mtime <= document.fetched_at and content.items() <= document.content.items():
+                known = keeping.bare(document.content)  # our own disk does not keep everything
+                if path.stat().st_mtime <= document.fetched_at and keeping.bare(content).items() <= known.items():
                     found[str(path)] = _written_at(path)
     old = settings.root / OLD_CONFIG
     if _written_at(old) < _booted_at(settings) and credentials_in(old):

@@ -14,6 +14,10 @@ One deployment leaves three files, and where it stands follows from which of the
 
 So removing deployed/<key>.json forces a rerun, as it always did. Each file is durable before the next arrow: journal
 before mark, mark before hook, outcome before signal.
+
+A mark holds the deployment without its secrets: nobody reads them there but programs that signal by a mark, for whom
+the old doors keep it whole (`whole_marks`) until the outcome was taken. `strip` takes them out then, and out of the
+outcome what is secret by its name; after a crash in between the next `open` finds what is left.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from agent import jsontext, model, parse, state
+from agent import jsontext, keeping, log, masking, model, parse, state
 from agent.errors import MetadataError, StateError
 from agent.model import Deployment, Entry, Json, JsonMap
 from agent.state import Places
@@ -37,9 +41,11 @@ _FORGETTABLE = model.SETTLED | {model.UNKNOWN, model.RECEIVED}
 class Journal:
     """The memory of which deployment got how far. One agent writes it (see `lock`), its runners write outcomes."""
 
-    def __init__(self, places: Places, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, places: Places, clock: Callable[[], float] = time.time, *, whole_marks: bool = False) -> None:
         self.places = places
         self._clock = clock
+        self._whole_marks = whole_marks
+        self._unstripped: set[str] = set()  # keys of which more may be kept than is needed
         self._entries: dict[str, Entry] = {}
         self._records: dict[str, JsonMap] = {}
 
@@ -56,6 +62,8 @@ class Journal:
         for path in sorted(self.places.journal.glob("*.json")):
             self._records[path.stem] = self._read(path, {"state": model.RECEIVED, "recovered": True})
         self._entries = {key: self._look(key) for key in self._records}
+        marks = (path.stem for path in self.places.deployed.glob("[!.]*.json") if not path.stem.endswith(".notify"))
+        self._unstripped = {key for key in marks if not self._records.get(key, {}).get("bare")}
 
     def entry(self, key: str) -> Entry:
         """What is known of one deployment, from memory once it was looked at."""
@@ -110,7 +118,9 @@ class Journal:
         self.received(deployment)
         state.remove(self.places.outcome(deployment.key))  # of an earlier run that an operator asked to repeat
         try:
-            state.write(self.places.mark(deployment.key), state.dump(parse.for_executable(deployment), indent=2))
+            whole = parse.for_executable(deployment)
+            mark = whole if self._whole_marks else keeping.bare_deployment(whole)
+            state.write(self.places.mark(deployment.key), state.dump(mark, indent=2))
         except StateError:
             self.not_begun(deployment.key)
             raise
@@ -147,7 +157,36 @@ class Journal:
 
     def settle(self, key: str, progress: str, reason: str = "") -> None:
         """The outcome needs no more sending: `progress` is signalled, refused or superseded."""
-        self._store(key, {**self.record(key), "state": progress, "reason": reason, f"{progress}_at": self._clock()})
+        facts: JsonMap = {"state": progress, "reason": reason, f"{progress}_at": self._clock()}
+        self._store(key, {**self.record(key), **facts, "bare": not self._holds_secrets(key)})
+        self._unstripped.add(key)
+
+    def strip(self) -> None:
+        """Take secrets out of the marks and outcomes that are done with; what fails is tried at the next call."""
+        for key in sorted(key for key in self._unstripped if self.entry(key).progress in model.SETTLED):
+            try:
+                self._strip(key)
+            except StateError as exc:
+                log.error("secrets cannot be taken off the disk yet", deployment=key, reason=str(exc))
+            else:
+                self._unstripped.discard(key)
+
+    def _strip(self, key: str) -> None:
+        mark, body = _content(self.places.mark(key)), _content(self.places.outcome(key))
+        if keeping.held({"": [mark]}):
+            state.write(self.places.mark(key), state.dump(keeping.bare_deployment(mark), indent=2))
+        rest = {**model.shown(body), **dict.fromkeys(keeping.secret_outputs(body), masking.MASK)}
+        if rest != body:
+            if key in self._records:  # first: an outcome that lacks them is not to be sent again
+                changed = [name for name in rest if rest[name] != body[name] and not name.startswith("deploy_")]
+                self.note(key, not_kept=[*changed])
+            state.write(self.places.outcome(key), state.dump(rest))
+        if key in self._records and not self._records[key].get("bare"):
+            self.note(key, bare=True)
+
+    def _holds_secrets(self, key: str) -> bool:
+        mark, body = _content(self.places.mark(key)), _content(self.places.outcome(key))
+        return bool(keeping.held({"": [mark]}) or keeping.secret_outputs(body) or model.MASKED in body)
 
     def tried(self, key: str, reason: str, next_try_at: float) -> None:
         """A try to send the outcome failed; the next one is due at `next_try_at`."""
@@ -227,6 +266,13 @@ class Journal:
             return otherwise
         except OSError as exc:
             raise state.failure("reading", path, exc) from exc
+
+
+def _content(path: Path) -> JsonMap:
+    """What a mark or an outcome holds; {} where there is none, or one of the old tools that is empty or damaged."""
+    with suppress(OSError, MetadataError):
+        return jsontext.decode_map(path.read_bytes(), str(path))
+    return {}
 
 
 def standing(

@@ -6,11 +6,12 @@ Both are bounded. Neither ever stops a hook, or slows it down: what cannot be wr
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.masking import Veil
 from agent.process import Kept
 
 if TYPE_CHECKING:
@@ -28,12 +29,19 @@ REACHED = b"\n[... the limit of this log was reached, what follows is the end ..
 class LiveLog:
     """A file of at most `limit` bytes, of which the last 64 KiB are the end; and the journal, when one is given.
 
-    The process's own standard `streams` go to the file, too.
+    The process's own standard `streams` go to the file, too. Of what is written the `secrets` are masked.
     """
 
     def __init__(
-        self, path: Path, limit: int, journald: Journald | None = None, *, streams: tuple[int, ...] = (1, 2)
+        self,
+        path: Path,
+        limit: int,
+        journald: Journald | None = None,
+        *,
+        streams: tuple[int, ...] = (1, 2),
+        secrets: Iterable[str] = (),
     ) -> None:
+        self._veil = Veil(secrets)
         self._left = limit
         self._tail = Kept(TAIL)
         self._journald = journald
@@ -44,6 +52,9 @@ class LiveLog:
                 os.dup2(self._fd, standard)
 
     def write(self, chunk: bytes) -> None:
+        self._write(self._veil(chunk))
+
+    def _write(self, chunk: bytes) -> None:
         now, later = chunk[: self._left], chunk[self._left :]
         self._left -= len(now)
         if later:
@@ -53,6 +64,7 @@ class LiveLog:
             self._journald.write(chunk)
 
     def end(self) -> None:
+        self._write(self._veil.rest())
         if self._tail.total:
             self._put(REACHED)
             self._put(self._tail.bytes())

@@ -7,8 +7,9 @@ as it is: masking twice changes nothing.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from agent.model import Json
 
 MASK = "***"
+SHORTEST = 6  # a secret that is shorter is a word, and would be masked all over
 
 # the end of a name, as in deploy_password, X-Auth-Token, secret_access_key, AWSAccessKeyId
 _ENDS = (
@@ -80,6 +82,65 @@ def value(content: Json, name: str = "", type: str = "") -> Json:
     if isinstance(content, dict):
         return _members(content)
     return content
+
+
+def secrets(content: Json, name: str = "", type: str = "") -> Iterator[str]:
+    """The texts in a document, or in settings, that `value` would mask for their names."""
+    if isinstance(content, str) and is_secret(name, type):
+        yield content
+    elif isinstance(content, list):
+        for element in content:
+            yield from secrets(element, name)
+    elif isinstance(content, dict):
+        named, typed = (str(content.get(key) or "") for key in ("name", "type"))
+        for key, member in content.items():
+            own = named and key in ("value", "default")
+            yield from secrets(member, *((named, typed) if own else (name if is_secret(name) else key,)))
+
+
+def forms(secrets: Iterable[str]) -> tuple[str, ...]:
+    """How secrets stand in text: plain, in JSON and in URLs; the longest first, for one may be a part of another."""
+    from urllib.parse import quote  # noqa: PLC0415 - for who knows secrets
+
+    known = {secret for secret in secrets if len(secret) >= SHORTEST and secret != MASK}
+    found = {form for s in known for form in (s, json.dumps(s)[1:-1], quote(s), quote(s, safe=""))}
+    return tuple(sorted(found, key=lambda form: (-len(form), form)))
+
+
+class Veil:
+    """Masks known secrets in a stream, also those that come in two pieces: what may be the beginning of one waits."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._texts = forms(secrets)
+        self._forms = tuple(form.encode("utf-8", "replace") for form in self._texts)
+        self._held = b""
+
+    def __call__(self, chunk: bytes) -> bytes:
+        data = self._held + chunk
+        for form in self._forms:
+            data = data.replace(form, MASK.encode())
+        begun = max((_begun(data, form) for form in self._forms), default=0)
+        self._held = data[len(data) - begun :]
+        return data[: len(data) - begun]
+
+    def rest(self) -> bytes:
+        """What waits for its end when there is no more."""
+        held, self._held = self._held, b""
+        return held
+
+    def text(self, text: str) -> str:
+        """A whole text."""
+        for form in self._texts:
+            text = text.replace(form, MASK)
+        return text
+
+
+def _begun(data: bytes, form: bytes) -> int:
+    """How many bytes at the end of `data` are the beginning of `form`, which is not in it."""
+    at = data.find(form[:1], max(len(data) - len(form) + 1, 0))
+    while at >= 0 and not form.startswith(data[at:]):
+        at = data.find(form[:1], at + 1)
+    return len(data) - at if at >= 0 else 0
 
 
 def _members(content: Mapping[str, Json]) -> dict[str, Json]:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent import collectors, documents, log, merge, parse, tls, transport
+from agent import collectors, documents, keeping, log, merge, parse, tls, transport
 from agent.collectors import COLLECTORS
 from agent.documents import Shelf
-from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
+from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, StateError, Unavailable
 from agent.identity import Tokens
 from agent.model import Deployment, Document, JsonMap
 from agent.parse import Parsed
@@ -60,6 +60,7 @@ class Metadata:
         self.faults: dict[str, str] = {}
         self.named: tuple[str, ...] = ()
         self._shelf = shelf or documents.Disk(places(self.settings))
+        self._partial: set[str] = set()  # sources of which the disk did not keep everything
         self._parsed: dict[str, Parsed] = {}
         self._gone: dict[str, int] = {}
         self._connections: dict[Tls, Connection] = {}
@@ -70,6 +71,8 @@ class Metadata:
         """Read the documents that an earlier agent kept."""
         for document in self._shelf.kept():
             self.documents[document.source] = (*self.documents.get(document.source, ()), document)
+            if not keeping.whole(document.content):
+                self._partial.add(document.source)
         self._overlay()
         self.names()
 
@@ -154,7 +157,8 @@ class Metadata:
             if collector is None:
                 raise SettingsError(collectors.unknown(name))
             connection = self.connection(name)
-            found = collector.collect(self.settings, connection.client, connection.tokens, previous)
+            asked_with = _unvalidated(previous) if name in self._partial else previous
+            found = collector.collect(self.settings, connection.client, connection.tokens, asked_with)
             if _emptied(name, previous, found):
                 raise MetadataError(f"polling {name}: its document has become an empty object, which Heat never sends")
         except (Unavailable, Refused, MetadataError, SettingsError) as exc:
@@ -169,6 +173,7 @@ class Metadata:
             self._gone.pop(name, None)
             self._answered.add(name)
         if _digests(found) == _digests(previous):
+            self._complete(name, found)
             self._acknowledge(name, found)
             return Answer()
         self._keep(name, previous, tuple(replace(document, fetched_at=self._clock()) for document in found))
@@ -196,6 +201,22 @@ class Metadata:
         for gone in {document.name for document in previous} - {document.name for document in found}:
             self._shelf.forget(gone)
         self.documents[name] = found
+        self._partial.discard(name)
+
+    def _complete(self, name: str, found: tuple[Document, ...]) -> None:
+        """A source has said again what our disk did not keep; a queue, which says things once, says nothing."""
+        if name in self._partial and all(keeping.whole(document.content) for document in found):
+            self.documents[name] = found
+            self._parsed.clear()  # it goes by digests, which are the same
+            self._partial.discard(name)
+
+    def tend(self) -> None:
+        """Have the disk keep no more of what was said than is needed by now; what fails is tried at the next call."""
+        for document in [document for said in self.documents.values() for document in said]:
+            try:
+                self._shelf.keep(document)
+            except StateError as exc:
+                log.error("secrets cannot be taken off the disk yet", document=document.name, reason=str(exc))
 
     def _acknowledge(self, name: str, found: tuple[Document, ...]) -> None:
         """Tell a source that deletes what was read that it is on disk; untold, it says the same again."""
@@ -260,6 +281,11 @@ def _emptied(name: str, previous: tuple[Document, ...], found: tuple[Document, .
     Heat withdraws a deployment by a shorter list, and its documents have other keys besides.
     """
     return name != "local" and any(d.content for d in previous) and bool(found) and not any(d.content for d in found)
+
+
+def _unvalidated(documents: tuple[Document, ...]) -> tuple[Document, ...]:
+    """Documents by which a source cannot say that nothing is new: what they lack is wanted."""
+    return tuple(replace(document, validator={}) for document in documents)
 
 
 def _digests(documents: tuple[Document, ...]) -> tuple[tuple[str, str], ...]:

@@ -25,6 +25,20 @@ STATUS_REFUSED = 126
 STATUS_NOT_FOUND = 127
 STATUS_INTERRUPTED = 130
 
+MASKED = "os_deploy_agent_masked"
+"""Key of a stored outcome: those of its texts in which a hook has told a secret that it was given, with that masked."""
+
+SIGNALLED_WITH = frozenset(
+    {
+        *("deploy_signal_id", "deploy_auth_url", "deploy_username", "deploy_user_id", "deploy_password"),
+        *("deploy_project_id", "deploy_region_name", "deploy_queue_id"),
+    }
+)
+"""Inputs that Heat adds for the signal (heat/engine/resources/openstack/heat/software_deployment.py)."""
+
+NOT_KEPT, SEALED = "not_kept", "sealed"
+"""Keys of an input whose value is not on this guest's disk any more, or not to be read there; see keeping."""
+
 STATUS_REBOOT = 194
 """With it a hook asks for a reboot, after which it is run again."""
 REBOOT_FROM = "os_deploy_agent_reboot_from"
@@ -70,7 +84,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a signal goes. `transport` is Heat's word for it; "" when nobody waits for a signal."""
+    """Where a signal goes. `transport` is Heat's word for it; "" when nobody waits for a signal.
+
+    `lost` names what our own disk did not keep of it.
+    """
 
     transport: str = ""
     url: str = field(default="", repr=False)
@@ -79,11 +96,12 @@ class Endpoint:
     resource_name: str = ""
     credentials: Credentials | None = None
     queue_id: str = ""
+    lost: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> bool:
         """Whether anybody waits for the outcome."""
-        return self.transport not in ("", "NO_SIGNAL") and bool(self.url or self.credentials)
+        return self.transport not in ("", "NO_SIGNAL") and bool(self.url or self.credentials or self.lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +110,7 @@ class Deployment:
 
     `id` is Heat's, `key` names its files (the id itself unless that is unfit for a file name), `raw` is the element as
     it came, for hooks that are programs of their own; in it a component is resolved already. `listed` is the element as
-    the source listed it, which is what a signature covers.
+    the source listed it, which is what a signature covers. `missing` names inputs whose values are not at hand.
     """
 
     id: str
@@ -111,6 +129,7 @@ class Deployment:
     listed: JsonMap = field(default_factory=dict, repr=False)
     manner: Manner = USUAL
     fault: str = ""
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +196,14 @@ SETTLED = frozenset({SIGNALLED, REFUSED, SUPERSEDED, FOREIGN})
 def failing_outputs(deployment: Deployment, body: Mapping[str, Json]) -> tuple[str, ...]:
     """The declared error outputs that hold something: Heat fails the deployment for them, whatever the status."""
     return tuple(o.name for o in deployment.outputs if o.error_output and body.get(o.name) not in (None, ""))
+
+
+def told(body: Mapping[str, Json]) -> JsonMap:
+    """Of a stored outcome what is signalled: all that the hook said, as it said it."""
+    return {name: value for name, value in body.items() if name != MASKED}
+
+
+def shown(body: Mapping[str, Json]) -> JsonMap:
+    """Of a stored outcome what people are shown, and what stays when it was signalled."""
+    masked = body.get(MASKED)
+    return {**told(body), **(masked if isinstance(masked, dict) else {})}

@@ -12,7 +12,21 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from agent.jsontext import as_text, digest, kind, whole_text
-from agent.model import COMPONENT, Credentials, Deployment, Document, Endpoint, Input, Json, JsonMap, Outcome, Output
+from agent.model import (
+    COMPONENT,
+    NOT_KEPT,
+    SEALED,
+    SIGNALLED_WITH,
+    Credentials,
+    Deployment,
+    Document,
+    Endpoint,
+    Input,
+    Json,
+    JsonMap,
+    Outcome,
+    Output,
+)
 from agent.options import parse as parse_manner
 
 _FILE_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -69,6 +83,7 @@ def deployment(raw: JsonMap) -> Deployment:
     elif not _FILE_SAFE.fullmatch(identity):
         faults.append(f"its id {identity[:80]!r} is no id that Heat makes (letters, digits, - and _)")
     inputs = _inputs(raw.get("inputs"), faults)
+    missing = _missing(raw.get("inputs"))
     action = _text(inputs, "deploy_action")
     group, config = _resolve_component(raw, action, faults)
     options = _options(raw.get("options"), faults)
@@ -82,13 +97,20 @@ def deployment(raw: JsonMap) -> Deployment:
         outputs=_outputs(raw.get("outputs"), faults),
         options=options,
         action=action,
-        endpoint=_endpoint(inputs),
+        endpoint=replace(_endpoint(inputs), lost=tuple(name for name in missing if name in SIGNALLED_WITH)),
         creation_time=_string(raw.get("creation_time")),
         raw={**raw, "group": group, "config": config} if raw.get("group") == COMPONENT else raw,
         listed=raw,
         manner=parse_manner(options, faults),
         fault="; ".join(faults),
+        missing=missing,
     )
+
+
+def key_of(raw: JsonMap) -> str:
+    """The key of one element of Heat's list, without parsing the rest of it."""
+    identity = raw.get("id")
+    return _key(identity if isinstance(identity, str) else "", raw)
 
 
 def for_executable(deployment: Deployment) -> JsonMap:
@@ -151,6 +173,16 @@ def _inputs(listed: Json, faults: list[str]) -> dict[str, Input]:
         value = element["value"] if "value" in element else element.get("default", "")
         inputs[name] = Input(name, kind if isinstance(kind, str) and kind else "String", value)
     return inputs
+
+
+def _missing(listed: Json) -> tuple[str, ...]:
+    """The inputs whose values our own disk did not keep, see keeping."""
+    elements = [element for element in listed if isinstance(element, dict)] if isinstance(listed, list) else []
+    return tuple(
+        str(element.get("name"))
+        for element in elements
+        if "value" not in element and (NOT_KEPT in element or SEALED in element)
+    )
 
 
 def _outputs(listed: Json, faults: list[str]) -> tuple[Output, ...]:

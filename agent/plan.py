@@ -30,13 +30,14 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Wait until `until` (seconds since the epoch, infinity when what is waited for tells): for the phases, or for the
-    hook of a group that may still arrive.
+    """Wait until `until` (seconds since the epoch, infinity when what is waited for tells): for the phases, for the
+    source that knows values which our disk did not keep, or for the hook of a group that may still arrive.
     """
 
     deployment: Deployment
     until: float
     for_phases: bool = False
+    for_source: bool = False
 
 
 Step: TypeAlias = Run | Signal | Hold
@@ -114,11 +115,24 @@ def plan(
             if entry.next_try_at <= now and (fresh is None or deployment.source in fresh):
                 signals.append(Signal(deployment))
         elif entry.progress in (model.UNKNOWN, model.RECEIVED):
+            if deployment.missing and fresh is not None and deployment.source not in fresh:
+                others.append(Hold(deployment, float("inf"), for_source=True))
+                continue
+            deployment = _answerable(deployment)
             if phases.admit(deployment.key):
                 others.append(_run_or_hold(deployment, entry, has_hook, now, grace_s))
             else:
                 others.append(_wait_for_phases(deployment, entry, phases, now))
     return (*signals, *others)
+
+
+def _answerable(deployment: Deployment) -> Deployment:
+    """The deployment; with a fault where its own source has just not said what it lacks."""
+    if not deployment.missing or deployment.fault:
+        return deployment
+    names, source = ", ".join(deployment.missing), deployment.source
+    why = f"this guest keeps the values of {names} no more, or cannot unseal them, and source {source} did not say them"
+    return replace(deployment, fault=f"{why} again; update the deployment to have it run")
 
 
 def _run_or_hold(

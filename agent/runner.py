@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from agent import hooks, log, model, options, process, progress, state
+from agent import hooks, log, masking, model, options, process, progress, state
 from agent.errors import StateError, Unavailable
 from agent.hooks import (
     reading,
@@ -197,7 +197,8 @@ def _live(
 ) -> LiveLog:
     told = journald(settings.path(JOURNALD), fields)
     path = settings.path(settings.log_dir) / f"{deployment.key}.log"
-    return LiveLog(path, settings.output_limit, told, streams=(1,) if keep_stderr else (1, 2))
+    streams, secrets = (1,) if keep_stderr else (1, 2), masking.secrets(deployment.raw)
+    return LiveLog(path, settings.output_limit, told, streams=streams, secrets=secrets)
 
 
 def _conduct(
@@ -222,14 +223,17 @@ def _conduct(
         why = "interrupted: its runner was told to end: the id left the metadata, or somebody sent it SIGTERM\n"
         outcome = Outcome(model.STATUS_INTERRUPTED, "", why)
     live.end()
-    _store(deployment.key, _body(outcome, settings), journal, settings.signal_patience, tell)
+    _store(deployment.key, _body(outcome, deployment, settings), journal, settings.signal_patience, tell)
     return outcome.status
 
 
-def _body(outcome: Outcome, settings: Settings) -> JsonMap:
-    if outcome.status == model.STATUS_REBOOT:
-        return {**outcome.body(), model.REBOOT_FROM: boot_id(settings)}
-    return outcome.body()
+def _body(outcome: Outcome, deployment: Deployment, settings: Settings) -> JsonMap:
+    """What is stored: what is signalled, and where that holds secrets of the inputs what people are shown of it."""
+    body, veil = outcome.body(), masking.Veil(masking.secrets(deployment.raw))
+    texts = {name: value for name, value in body.items() if isinstance(value, str)}
+    masked: JsonMap = {name: veiled for name, text in texts.items() if (veiled := veil.text(text)) != text}
+    reboot: JsonMap = {model.REBOOT_FROM: boot_id(settings)} if outcome.status == model.STATUS_REBOOT else {}
+    return {**body, **reboot, **({model.MASKED: masked} if masked else {})}
 
 
 def boot_id(settings: Settings) -> str:

@@ -114,6 +114,10 @@ class Settings:
     client_key: str = _setting("", "client_key", "its key; empty means that client_cert holds both")
     proxy: str = _setting("", "proxy", "proxy URL for http and https; empty means the environment's")
 
+    seal_key: str = _setting(
+        "", "seal_key", "file with the key for secrets in the state; empty: the credential os-deploy-agent.key, if any"
+    )
+
     signal_backoff: float = _setting(300.0, "signal_backoff", "longest pause between two tries to send an outcome")
     signal_patience: float = _setting(7 * 86400.0, "signal_patience", "how long an outcome is tried")
     once_patience: float = _setting(60.0, "once_patience", "how long `agent --once` tries to send an outcome")

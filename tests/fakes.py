@@ -222,6 +222,9 @@ class MemoryJournal:
     def settle(self, key: str, state: str, reason: str = "") -> None:
         self._write(key, {**self._records[key], "state": state, "reason": reason})
 
+    def strip(self) -> None:
+        """Nothing here is on a disk."""
+
     def tried(self, key: str, reason: str, next_try_at: float) -> None:
         tries = self.entry(key).tries + 1
         self._write(key, {**self._records[key], "tries": tries, "reason": reason, "next_try_at": next_try_at})

@@ -53,8 +53,9 @@ def heat_config(_argv: list[str], environ: Mapping[str, str]) -> int:
     state.make_directory(where.deployed)
     lock = state.lock(where.agent_lock, "heat-config")
     try:
-        journal = Journal(where)
+        journal = Journal(where, whole_marks=True)  # heat-config-notify reads there whom to tell
         journal.open()
+        journal.strip()
         for deployment in _listed(config):
             body = _dispatch(deployment, journal, settings, environ)
             if body is not None:
@@ -122,7 +123,7 @@ def _dispatch(
         reboots.no_reboot(key, journal, "heat-config does not reboot; let the agent run this deployment")
     with suppress(OSError):  # a lock file left behind does no harm
         journal.lock_path(key).unlink()
-    return journal.outcome(key)
+    return model.told(journal.outcome(key))
 
 
 def _await(running: dispatch.Running, journal: Journal) -> None:
@@ -147,6 +148,7 @@ def _tell(deployment: Deployment, body: JsonMap, journal: Journal, environ: Mapp
         journal.tried(deployment.key, str(exc), 0.0)
     else:
         journal.settle(deployment.key, model.SIGNALLED)
+        journal.strip()
 
 
 def _notify_by(program: str, mark: Path, body: JsonMap) -> None:
@@ -177,6 +179,10 @@ def heat_config_notify(argv: list[str], environ: Mapping[str, str]) -> int:
         deployment = parse.deployment(jsontext.decode_map(path.read_bytes(), str(path)))
     except (OSError, MetadataError) as exc:
         print(f"heat-config-notify: reading {path}: {exc}", file=sys.stderr)
+        return 1
+    if lost := ", ".join(deployment.endpoint.lost):
+        why = f"{path} does not hold {lost}: the agent keeps that elsewhere, and no longer than it is needed"
+        print(f"heat-config-notify: {why}; have it signal: agent signal {deployment.id}", file=sys.stderr)
         return 1
     body = _reply(sys.stdin.buffer.read())
     try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from agent import __version__, hooks, refresh, state
+from agent import __version__, hooks, masking, refresh, state
 from agent.cli import status as page_of_status
 from agent.cli.main import given
 from agent.documents import Glass
@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     seen = guest.read(what.settings(), everything=True)
     metadata = Metadata(what, time.time, shelf=Glass(seen.documents))
     metadata.open()
-    known = [secret for document in seen.documents for secret in bundle.secrets(document.content)]
-    known += [secret for k in seen.deployments for secret in bundle.secrets(k.deployment.raw)]
+    known = [secret for document in seen.documents for secret in masking.secrets(document.content)]
+    known += [secret for k in seen.deployments for secret in masking.secrets(k.deployment.raw)]
     known += [*bundle.settings_secrets(metadata.settings)]
     scrub = bundle.Scrub(known)
     state.write(arguments.file.absolute(), bundle.pack(_files(what, seen, metadata, now), scrub, now))

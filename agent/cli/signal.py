@@ -64,6 +64,12 @@ def _check(known: Known, body: JsonMap | None) -> None:
         raise UsageError(f"'{name}' is {known.entry.progress}; cancel it first (agent cancel), or wait for its end")
     if body is None and not known.outcome:
         raise UsageError(f"'{name}' has no outcome yet; give one: --status 0, or another number for a failure")
+    gone = known.record.get("not_kept")
+    if body is None and isinstance(gone, list) and gone:
+        names = ", ".join(str(output) for output in gone)
+        raise UsageError(
+            f"the outcome of '{name}' was taken, and its secrets are not kept: {names}; give one of your own: --status"
+        )
 
 
 def _body(arguments: argparse.Namespace) -> JsonMap | None:

@@ -11,7 +11,6 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote
 
 from agent import masking
 from agent.model import Json, JsonMap
@@ -22,35 +21,16 @@ from agent.view.guest import Guest, Known
 FILE_LIMIT = 64 << 10
 STREAM = 4000
 LIMIT = 4 << 20  # of all files before they are compressed
-SHORTEST = 6  # a secret that is shorter is a word, and would be masked all over
 
 
 class Scrub:
     """Takes secrets out of text: the known ones, plain, in JSON and in URLs, and what looks like one."""
 
     def __init__(self, known: Iterable[str]) -> None:
-        secrets = {secret for secret in known if len(secret) >= SHORTEST and secret != masking.MASK}
-        forms = {form for s in secrets for form in (s, json.dumps(s)[1:-1], quote(s), quote(s, safe=""))}
-        self._forms = sorted(forms, key=len, reverse=True)
+        self._known = masking.Veil(known)
 
     def __call__(self, text: str) -> str:
-        for form in self._forms:
-            text = text.replace(form, masking.MASK)
-        return masking.text(text)
-
-
-def secrets(content: Json, name: str = "", type: str = "") -> Iterator[str]:
-    """The texts in a document, or in settings, that `masking.value` would mask for their names."""
-    if isinstance(content, str) and masking.is_secret(name, type):
-        yield content
-    elif isinstance(content, list):
-        for element in content:
-            yield from secrets(element, name)
-    elif isinstance(content, dict):
-        named, typed = (str(content.get(key) or "") for key in ("name", "type"))
-        for key, member in content.items():
-            own = named and key in ("value", "default")
-            yield from secrets(member, *((named, typed) if own else (name if masking.is_secret(name) else key,)))
+        return masking.text(self._known.text(text))
 
 
 def settings_secrets(settings: Settings) -> Iterator[str]:

@@ -173,7 +173,7 @@ def _look(key: str, places: Places) -> tuple[Entry, JsonMap, JsonMap]:
     record = _read(places.journal / f"{key}.json")
     running = state.held(places.lock(key))
     begun = places.mark(key).exists()
-    outcome = _read(places.outcome(key)) if begun else {}
+    outcome = model.shown(_read(places.outcome(key))) if begun else {}
     entry = journal.standing(key, record or None, begun=begun, outcome=lambda _: outcome, running=lambda _: running)
     return entry, record, outcome if entry.progress not in (model.RUNNING, model.RECEIVED) else {}
 

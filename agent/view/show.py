@@ -15,6 +15,7 @@ AFTER_FAILURE = "mend the cause and update the stack; agent rerun repeats it her
 LAST_LINES = 10
 PAIR = 2
 NOBODY = "nobody waits for a signal"
+NOT_KEPT = "(a secret that this guest keeps no more, or keeps sealed)"
 VALUE = 200  # characters of an input or option on the page; the JSON has all of it
 
 
@@ -48,6 +49,7 @@ def facts(known: Known, guest: Guest, now: float) -> JsonMap:
         "reason": entry.reason,
         "options": dict(deployment.options),
         "inputs": [{"name": i.name, "type": i.type, "value": i.value} for i in deployment.inputs.values()],
+        "not_kept": [*deployment.missing],
         "outputs": [{"name": o.name, "type": o.type, "error_output": o.error_output} for o in deployment.outputs],
         "config": deployment.config,
         "outcome": known.outcome,
@@ -98,7 +100,7 @@ def text(facts: JsonMap, known: Known) -> Iterator[str]:
     inputs = facts["inputs"]
     elements = [element for element in inputs if isinstance(element, dict)] if isinstance(inputs, list) else []
     own = {str(e["name"]): e["value"] for e in elements if not str(e["name"]).startswith("deploy_")}
-    yield from _pairs("inputs", own)
+    yield from _pairs("inputs", own | {name: NOT_KEPT for name in own if name in known.deployment.missing})
     yield from _outcome(facts["outcome"])
     yield from _pairs("files", facts["files"])
 

@@ -78,7 +78,7 @@ def listening(port: int = 0) -> Iterator[Endpoint]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            name = self.path.rpartition("/")[2]
+            name = self.path.partition("?")[0].rpartition("/")[2]
             endpoint.tries.append(name)
             if endpoint.spoil(self, name):
                 return
