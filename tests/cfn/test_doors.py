@@ -1,15 +1,15 @@
 """cfn-init and its family through their command line, in a mount namespace where /var is the test's own."""
 
 import hashlib
-import http.server
 import json
-import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.cfn.conftest import Door, document
+from tests.peers import served
 
 Seen = list[tuple[str, "str | None", object]]
 
@@ -19,7 +19,7 @@ def handle() -> Iterator[tuple[str, Seen]]:
     """A wait condition handle of the OS:: kind: it takes lower-case keys alone."""
     seen: Seen = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.append((self.command, self.headers["Content-Type"], body))
@@ -33,11 +33,8 @@ def handle() -> Iterator[tuple[str, Seen]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/waitcondition/arn", seen
-    server.shutdown()
-    server.server_close()
+    with served(Handler) as port:
+        yield f"http://127.0.0.1:{port}/v1/waitcondition/arn", seen
 
 
 def test_sections_run_in_order_and_the_log_is_roots_alone(tmp_path: Path, door: Door) -> None:
@@ -88,7 +85,7 @@ LARGE = 96 << 20
 def store() -> Iterator[str]:
     """A server that streams `LARGE` zeros, or says how often it was asked for anything else."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", str(LARGE))
@@ -99,11 +96,8 @@ def store() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_a_download_larger_than_the_memory_it_may_use_becomes_a_file(tmp_path: Path, door: Door, store: str) -> None:
@@ -135,3 +129,61 @@ def test_a_handle_that_wants_lower_case_gets_it(door: Door, handle: tuple[str, S
         "data": "Application has completed configuration.",
     } == seen[-1][2]
     assert 2 == len(seen)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status"),
+    [
+        (("-s", "true"), "SUCCESS"),
+        (("-s", "True"), "FAILURE"),
+        (("-s", "yes"), "FAILURE"),
+        (("-e", ""), "SUCCESS"),
+        (("-e", "", "-s", "false"), "FAILURE"),
+        (("-e", "0", "-s", "false"), "SUCCESS"),
+        (("--exit", "1"), "FAILURE"),
+    ],
+)
+def test_true_alone_is_a_success_and_an_empty_status_is_none(
+    door: Door, handle: tuple[str, Seen], flags: tuple[str, ...], status: str
+) -> None:
+    url, seen = handle
+
+    door("cfn-signal", "-i", "one", *flags, url)
+
+    [*_, (_, _, body)] = seen
+    assert isinstance(body, dict)
+    assert status == body["status"]
+
+
+def test_links_are_told_and_what_is_in_their_place_stays(tmp_path: Path, door: Door) -> None:
+    (source := tmp_path / "bin").mkdir()
+    for name in ("cfn-hup", "cfn-init", "other"):
+        (source / name).touch()
+    target = tmp_path / "aws/bin"
+    (target / "cfn-init").mkdir(parents=True)
+
+    told = door("cfn-create-aws-symlinks", "-s", source, "-t", target)
+    forced = door("cfn-create-aws-symlinks", "-s", source, "-t", target, "--force")
+    same = door("cfn-create-aws-symlinks", "-s", source, "-t", source)
+
+    assert (0, 1, 1) == (told.returncode, forced.returncode, same.returncode)
+    assert [
+        f"{source} -> {target}",
+        f"{source}/cfn-hup -> {target}/cfn-hup",
+        f"{target}/cfn-init already exists, will not replace with symlink; see --force",
+    ] == told.stdout.splitlines()
+    assert f"Source and target are the same {source}" in same.stdout
+    assert ["cfn-hup", "cfn-init"] == sorted(path.name for path in target.iterdir())
+    assert str(source / "cfn-hup") == (target / "cfn-hup").readlink().as_posix()
+
+
+def test_base64_may_be_folded_and_is_not_guessed(tmp_path: Path, door: Door) -> None:
+    folded = {"content": "aGVs\nbG8K\n", "encoding": "base64"}
+    broken = {"content": "aGVsbG8K!", "encoding": "base64"}
+
+    good = door("cfn-init", document(tmp_path / "g.json", files={str(tmp_path / "good"): folded}))
+    bad = door("cfn-init", document(tmp_path / "b.json", files={str(tmp_path / "bad"): broken}))
+
+    assert (0, "hello\n") == (good.returncode, (tmp_path / "good").read_text())
+    assert (1, False) == (bad.returncode, (tmp_path / "bad").exists())
+    assert "not base64" in bad.stderr

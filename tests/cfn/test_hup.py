@@ -1,19 +1,19 @@
 """cfn-hup as a daemon and as one pass, on a CloudFormation API of the test's own."""
 
-import http.server
 import json
 import os
 import signal
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.cfn.conftest import PATH, Door
+from tests.peers import served
 from tests.waiting import LONGEST_S, until
 
 
@@ -30,7 +30,7 @@ class Api:
 def api() -> Iterator[Api]:
     known = Api({"Web": {"version": 1}})
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             known.asked += 1
             detail = {"ResourceStatus": "CREATE_COMPLETE", "Metadata": json.dumps(known.metadata["Web"])}
@@ -44,12 +44,8 @@ def api() -> Iterator[Api]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    known.port = server.server_port
-    yield known
-    server.shutdown()
-    server.server_close()
+    with served(Handler) as known.port:
+        yield known
 
 
 @pytest.fixture

@@ -10,26 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.transport import Client, Limits
 from tests.collect.queue import Queue
-from tests.fakes import Peer
+from tests.peers import client, peer
 from tests.waiting import LONGEST_S, until
 
-LIMITS = Limits(connect_s=LONGEST_S, read_s=LONGEST_S, total_s=LONGEST_S, size=1 << 20)
-
-
-@pytest.fixture
-def client() -> Iterator[Client]:
-    made = Client(LIMITS)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def peer() -> Iterator[Peer]:
-    made = Peer()
-    yield made
-    made.close()
+__all__ = ["client", "peer"]
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from agent.settings import Given
 from agent.tls import Tls
 from agent.transport import Client, Limits
 from tests.conftest import require
-from tests.contract.conftest import LIMITS
 from tests.fakes import Peer, Raw, Reply
+from tests.peers import LIMITS
 from tests.waiting import LONGEST_S
 
 SECRET = "Signature=sesame"

@@ -51,8 +51,14 @@ def updated(heat: Heat, members: list[Member]) -> None:
         member.guest.wait_ran("UPDATE two")
 
 
-def cancel_update(heat: Heat, member: Member, how: str) -> None:
-    heat.call("POST", f"{member.stack.path}/actions", {how: None})
+def cancelled(heat: Heat, members: list[Member], how: str, status: str) -> None:
+    """Cancel an update whose script runs, and let that one end when the stack has got there."""
+    updated(heat, members)
+    for member in members:
+        heat.call("POST", f"{member.stack.path}/actions", {how: None})
+    for member in members:
+        heat.wait(member.stack, status)
+        member.let_go()
 
 
 def delete_deployment(heat: Heat, member: Member) -> None:
@@ -85,13 +91,7 @@ def test_an_update_waits_for_the_running_script_and_runs_after_it(heat: Heat, me
 
 
 def test_a_cancelled_update_with_rollback_runs_the_old_values_next(heat: Heat, members: list[Member]) -> None:
-    updated(heat, members)
-
-    for member in members:
-        cancel_update(heat, member, "cancel_update")
-    for member in members:
-        heat.wait(member.stack, "ROLLBACK_IN_PROGRESS")
-        member.let_go()
+    cancelled(heat, members, "cancel_update", "ROLLBACK_IN_PROGRESS")
     for member in members:
         heat.wait(member.stack, "ROLLBACK_COMPLETE")
 
@@ -101,13 +101,7 @@ def test_a_cancelled_update_with_rollback_runs_the_old_values_next(heat: Heat, m
 
 
 def test_a_cancelled_update_without_rollback_takes_the_late_outcome(heat: Heat, members: list[Member]) -> None:
-    updated(heat, members)
-
-    for member in members:
-        cancel_update(heat, member, "cancel_without_rollback")
-    for member in members:
-        heat.wait(member.stack, "UPDATE_FAILED")
-        member.let_go()
+    cancelled(heat, members, "cancel_without_rollback", "UPDATE_FAILED")
     for member in members:
         complete = partial(completed, heat, member)
         eventually(complete, f"the late outcome of {member}")
