@@ -162,7 +162,7 @@ class Parser:
             return None
         text = content if isinstance(content, str) else json.dumps(content)
         try:
-            data = base64.b64decode(text, validate=False) if encoding == "base64" else text.encode()
+            data = base64.b64decode("".join(text.split()), validate=True) if encoding == "base64" else text.encode()
             return data if context is None else rendered(data, context)
         except binascii.Error:
             self.faults.append(f"{path}.content: not base64")

@@ -166,7 +166,7 @@ def get_metadata(argv: list[str], log: Log) -> int:
 # ---------------------------------------------------------------------------------- cfn-create-aws-symlinks
 
 
-def create_links(argv: list[str], log: Log) -> int:
+def create_links(argv: list[str], _log: Log) -> int:
     """Link the cfn-* programs where AWS's images have them."""
     parser = argparse.ArgumentParser(prog="cfn-create-aws-symlinks", description="Links cfn-* into another directory.")
     parser.add_argument("-t", "--target", default="/opt/aws/bin", help="where the links go (default: %(default)s)")
@@ -174,24 +174,31 @@ def create_links(argv: list[str], log: Log) -> int:
     parser.add_argument("-f", "--force", action="store_true", help="replace what is there")
     arguments = parser.parse_args(argv)
     source, target = Path(arguments.source).absolute(), Path(arguments.target).absolute()
+    print(f"{source} -> {target}")
     if source.resolve() == target.resolve():
+        print(f"Source and target are the same {target}")
         raise SettingsError(f"linking into {target}: that is where the programs are; choose another --target")
     try:
         target.mkdir(parents=True, exist_ok=True)
         for program in sorted(source.glob("cfn-*")):
-            _link(target / program.name, program, force=arguments.force, log=log)
+            _link(target / program.name, program, force=arguments.force)
     except OSError as exc:
         raise SettingsError(f"linking into {target}: {exc.strerror}") from exc
     return 0
 
 
-def _link(link: Path, program: Path, *, force: bool, log: Log) -> None:
+def _link(link: Path, program: Path, *, force: bool) -> None:
     if os.path.lexists(link) and not force:
-        log.warn(f"{link} is there, left as it is; see --force")
+        print(f"{link} already exists, will not replace with symlink; see --force")
         return
+    print(f"{program} -> {link}")
     temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
     temporary.symlink_to(program)
-    temporary.replace(link)
+    try:
+        temporary.replace(link)
+    except OSError:  # a directory is in its place
+        temporary.unlink()
+        raise
 
 
 # --------------------------------------------------------------------------------------------- arguments

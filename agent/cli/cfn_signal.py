@@ -65,8 +65,8 @@ def plain(url: str) -> str:
 
 def message(arguments: argparse.Namespace, unique: str) -> JsonMap:
     """Exactly the four keys that a wait condition handle takes; an exit code beats --success."""
-    code = arguments.exit_code if arguments.exit_code is not None else arguments.exit
-    succeeded = arguments.success.strip().lower() == "true" if code is None else code.strip() == "0"
+    code = arguments.exit_code or arguments.exit
+    succeeded = arguments.success == "true" if not code else code.strip() == "0"
     return {
         "Status": "SUCCESS" if succeeded else "FAILURE",
         "Reason": arguments.reason,
