@@ -19,7 +19,7 @@ from types import FrameType
 from agent import bulletin, instance, log, masking, model
 from agent.bulletin import Board
 from agent.engine import Engine
-from agent.errors import Refused, StateError, Unidentified
+from agent.errors import Refused, SettingsError, StateError, Unidentified
 from agent.metadata import Answer
 from agent.settings import Settings
 from agent.subscription import Subscription
@@ -31,6 +31,10 @@ CLOUD_INIT_PAUSE_S = 1.0  # between two looks whether cloud-init has ended
 UNIDENTIFIED_PAUSE_S = 0.2  # between two looks whether cloud-init has said which machine this is
 STATE_PAUSE_S = 10.0  # between two tries when our own disk fails
 STATUS_LIMIT = 300  # characters of the line for people
+NO_SOURCE = (
+    "collecting: no source is configured, and cloud-init has left none; name one by a flag such as"
+    " --request-metadata-url URL (all: agent --help), or in /etc/os-collect-config.conf"
+)
 BOOT_S = 300.0  # for so long after the start cloud-init's files are looked for at the shortest pause
 
 
@@ -80,6 +84,8 @@ def once(engine: Engine) -> int:
             if engine.idle and engine.unsent() and time.time() >= engine.next_due():
                 engine.cycle()
         engine.stop_all()
+    if not engine.metadata.named and not told.stop:
+        raise SettingsError(NO_SOURCE)
     return engine.exit_status()
 
 

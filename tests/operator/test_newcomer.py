@@ -50,10 +50,13 @@ def test_an_event_does_nothing_to_a_terminal(guest: Guest, endpoint: Endpoint) -
 
 
 def test_without_a_source_it_says_what_to_name(guest: Guest, ask: Ask) -> None:
-    guest.once(request_metadata_url="")
+    done = guest.once(request_metadata_url="")
 
     said = ask("status")
 
+    assert 78 == done.status
+    assert "no source is configured" in done.stderr
+    assert "--request-metadata-url URL" in done.stderr
     assert 2 == said.status
     assert "no source of metadata is configured, so nothing can be deployed" in said.stdout
 
