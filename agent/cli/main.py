@@ -188,12 +188,21 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **parameters: Any) -> None:
         self.arguments: list[argparse.Action] = []
+        self._asked_again = False
         super().__init__(**{"formatter_class": _Help, **parameters})
 
     def add_argument(self, *names: Any, **parameters: Any) -> argparse.Action:
         action = super().add_argument(*names, **parameters)
         self.arguments.append(action)
         return action
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Options may stand between a word and a list of words, too, which argparse takes for the list's end."""
+        words = [action for action in self.arguments if not action.option_strings]
+        if self._asked_again or len(words) < 2 or words[-1].nargs != "*":
+            return super().parse_known_args(args, namespace)
+        self._asked_again = True
+        return self.parse_known_intermixed_args(args, namespace)
 
     def exit(self, status: int = 0, message: str | None = None) -> None:  # type: ignore[override]
         super().exit(64 if status == 2 else status, message)

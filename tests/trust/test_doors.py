@@ -140,9 +140,11 @@ def test_policy_check_explains_and_runs_nothing(agent: Agent, root: Path, tmp_pa
     metadata = offer(root, config)
 
     done = agent("policy", "check", metadata)
+    flags_first = agent("policy", "check", "--root", root, metadata)
 
     assert 1 == done.returncode, done.stderr
     assert "web: refused by rule groups: group 'script' is not among ansible" in done.stdout
+    assert done.stdout == flags_first.stdout
     assert not (tmp_path / "ran").exists()
 
 
