@@ -23,6 +23,11 @@ CAUSES = (
         "bootstrap-unreadable", "what cloud-init left is no JSON", "look at the file; rebuild the server, or mend it"
     ),
     Cause(
+        "flags-missing",
+        "the agent was told of a source by flags or variables that this command was not given",
+        "repeat them behind agent doctor, or write them into /etc/os-deploy-agent/agent.conf",
+    ),
+    Cause(
         "no-bootstrap",
         "no source is configured: cloud-init left no metadata for this server",
         "the template's server needs user_data_format: SOFTWARE_CONFIG; see cloud-init status --long",

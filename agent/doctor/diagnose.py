@@ -129,10 +129,19 @@ def _sources(evidence: Evidence) -> Iterator[Finding]:
         else:
             yield Finding(step, BAD, f"{where}{asked.text}" if where not in asked.text else asked.text, asked.kind)
     network = [asked for asked in evidence.sources if asked.name not in ("ec2", "config_drive")]
-    if evidence.guest is not None and evidence.sources and not network:
+    if forgotten := _forgotten(evidence):
+        yield Finding("sources", BAD, f"{forgotten}, which these settings do not name", "flags-missing")
+    elif evidence.guest is not None and evidence.sources and not network:
         yield Finding("sources", BAD, "none is configured", "no-bootstrap")
     elif evidence.guest and not evidence.sources and not evidence.guest.documents and not _tried(evidence.guest):
         yield Finding("sources", BAD, "none has ever answered", "no-bootstrap")
+
+
+def _forgotten(evidence: Evidence) -> str:
+    """The sources that the last agent knew by flags or variables of its own, "" when there are none."""
+    posted = evidence.guest.bulletin if evidence.guest else None
+    known = [name for name in posted.sources if name not in evidence.named] if posted else []
+    return f"{posted.command} asked {', '.join(known)}" if posted and known else ""
 
 
 def _listed(evidence: Evidence) -> Iterator[Finding]:

@@ -72,6 +72,7 @@ class Evidence:
     guest: Guest | None = None
     disk: Disk | None = None
     bootstrap: Mapping[str, str] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
     sources: tuple[Asked, ...] = ()
     listed: int = 0
     ready: tuple[Ready, ...] = ()
@@ -100,6 +101,7 @@ def gather(given: Given, *, ask: bool) -> Evidence:
         guest=seen,
         disk=disk,
         bootstrap=_bootstrap(settings),
+        named=tuple(metadata.names()),
         sources=sources,
         listed=len(deployments),
         ready=tuple(_ready(deployment, metadata.settings) for deployment in deployments),

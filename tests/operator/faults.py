@@ -95,6 +95,12 @@ def a_server_without_software_config(scene: Scene) -> None:
     scene.ask_of(collectors="heat_local,cfn,heat", request_metadata_url="")
 
 
+@fault("flags-missing", "", CLOSED)
+def a_source_that_only_flags_named(scene: Scene, address: str) -> None:
+    scene.guest.once(request_metadata_url=address or scene.endpoint.metadata_url)
+    scene.ask_of(request_metadata_url="", collectors="heat_local")
+
+
 @fault("bootstrap-unreadable", "", "{", "[1]", "<html>")
 def what_cloud_init_left_is(scene: Scene, text: str) -> None:
     scene.ask_of(collectors="heat_local,heat", request_metadata_url="")
