@@ -196,7 +196,7 @@ class Parser(argparse.ArgumentParser):
         self.arguments.append(action)
         return action
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Options may stand between a word and a list of words, too, which argparse takes for the list's end."""
         words = [action for action in self.arguments if not action.option_strings]
         if self._asked_again or len(words) < 2 or words[-1].nargs != "*":
