@@ -1,32 +1,24 @@
-"""The loop: when to poll, and what to wait for in between. One thread, one selector.
+"""The loop: when to poll, and what to do in between. One thread.
 
 `agent run` loops until SIGTERM; `agent --once` is the same loop, left as soon as nothing is running or unsent.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import select
-import selectors
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 
-from agent import bulletin, instance, log, masking, model
+from agent import bulletin, instance, log, masking, model, waiting
 from agent.bulletin import Board
 from agent.engine import Engine
-from agent.errors import Refused, SettingsError, StateError, Unidentified
-from agent.metadata import Answer
+from agent.errors import SettingsError, StateError, Unidentified
+from agent.pace import Jitter, Pace, bounds
 from agent.settings import Settings
 from agent.subscription import Subscription
 from agent.systemd.notify import Notifier
+from agent.waiting import Told
 
-REFUSED_SLOWER = 10.0  # times the longest pause, for a source that refuses
-LOOK_S = 1.0  # how often the lock of a runner without a pidfd is looked at
 CLOUD_INIT_PAUSE_S = 1.0  # between two looks whether cloud-init has ended
 UNIDENTIFIED_PAUSE_S = 0.2  # between two looks whether cloud-init has said which machine this is
 STATE_PAUSE_S = 10.0  # between two tries when our own disk fails
@@ -38,39 +30,9 @@ NO_SOURCE = (
 BOOT_S = 300.0  # for so long after the start cloud-init's files are looked for at the shortest pause
 
 
-@dataclass(slots=True)
-class Pace:
-    """When one source is asked next: the minimum after any change, then pauses that double up to the maximum.
-
-    Each wait is drawn from the upper half of its pause, so that guests which were started together drift apart.
-    """
-
-    pause_s: float = 0.0
-    due: float = 0.0
-
-    def plan_next(self, answer: Answer, now: float, bounds: tuple[float, float], jitter: Jitter) -> None:
-        shortest, longest = bounds
-        if isinstance(answer.fault, Refused):  # it understood us and said no: no hurry to hear that again
-            longest *= REFUSED_SLOWER
-        self.pause_s = shortest if answer.changed else min(max(self.pause_s * 2, shortest), longest)
-        asked_s = getattr(answer.fault, "retry_after_s", 0.0)  # by a server that asks everybody: no two come together
-        self.due = now + (asked_s + jitter(0.0, self.pause_s) if asked_s else jitter(self.pause_s / 2, self.pause_s))
-
-
-Jitter = Callable[[float, float], float]
-
-
-@dataclass(slots=True)
-class Told:
-    """What signals have asked for since the loop last looked."""
-
-    stop: bool = False
-    reload: bool = False
-
-
 def once(engine: Engine) -> int:
     """Do what is due and tell the endpoint; the exit status says how that went."""
-    with _signals() as (told, wakeup):
+    with waiting.signals() as (told, wakeup):
         _open_once_known(engine, told, wakeup)
         board = Board(engine.journal.places, "agent --once")
         deadline = time.time() + engine.settings.once_patience
@@ -80,7 +42,7 @@ def once(engine: Engine) -> int:
             if engine.idle and (not engine.unsent() or time.time() >= deadline):
                 break
             due = min(engine.next_due(), deadline) if engine.idle else float("inf")
-            _wait(engine, wakeup, due, stuck_is_fatal=True)
+            waiting.wait(engine, wakeup, due, stuck_is_fatal=True)
             if engine.idle and engine.unsent() and time.time() >= engine.next_due():
                 engine.cycle()
         engine.stop_all()
@@ -98,7 +60,7 @@ def _open_once_known(engine: Engine, told: Told, wakeup: int) -> None:
         except Unidentified:
             if told.stop:
                 raise
-            _wait(engine, wakeup, time.time() + UNIDENTIFIED_PAUSE_S)
+            waiting.wait(engine, wakeup, time.time() + UNIDENTIFIED_PAUSE_S)
 
 
 @dataclass(slots=True)
@@ -118,7 +80,7 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform, manager: Notifier | 
     manager = manager or Notifier()
     now = time.time()
     loop = _Loop(started_at=now, open_at=now, poll_at=now + jitter(0.0, engine.settings.splay))
-    with _signals() as (told, wakeup):
+    with waiting.signals() as (told, wakeup):
         board = Board(engine.journal.places, "agent run")
         while not told.stop:
             if told.reload:
@@ -128,14 +90,14 @@ def run(engine: Engine, *, jitter: Jitter = random.uniform, manager: Notifier | 
                 _turn(engine, loop, manager, board, jitter)
                 if engine.settings.poll_until_success and engine.all_succeeded():
                     log.info("all deployments succeeded, polling stops", until="SIGHUP or a restart")
-                    _sleep_until_told(told, wakeup, manager)
-                elif _wait(engine, wakeup, _next(engine, loop), loop.subscription, manager):
+                    waiting.sleep_until_told(told, wakeup, manager)
+                elif waiting.wait(engine, wakeup, _next(engine, loop), loop.subscription, manager):
                     loop.paces["zaqar"] = Pace()
             except Unidentified as exc:
                 log.debug("not opened yet", reason=str(exc))
                 manager.ready(str(exc))
                 loop.open_at = time.time() + UNIDENTIFIED_PAUSE_S
-                _wait(engine, wakeup, loop.open_at)
+                waiting.wait(engine, wakeup, loop.open_at)
             except StateError as exc:
                 log.error("state cannot be kept, no deployment is begun", reason=str(exc))
                 manager.ready(f"no deployment is begun: {exc}")
@@ -214,7 +176,7 @@ def _poll(engine: Engine, paces: dict[str, Pace], now: float, jitter: Jitter) ->
     if not due:  # an outcome or a held group is due between two polls: a repeat looks at the document first
         due = list(sources)
     for name, answer in engine.cycle(due).items():
-        paces.setdefault(name, Pace()).plan_next(answer, time.time(), _bounds(name, engine.settings), jitter)
+        paces.setdefault(name, Pace()).plan_next(answer, time.time(), bounds(name, engine.settings), jitter)
 
 
 def _post(engine: Engine, board: Board) -> None:
@@ -229,106 +191,9 @@ def _post(engine: Engine, board: Board) -> None:
         metrics_file.post(engine.settings, time.time())
 
 
-def _bounds(name: str, settings: Settings) -> tuple[float, float]:
-    """Shortest and longest pause of a source. CFN has its own: each poll costs the cloud a sign-in."""
-    if name == "cfn":
-        return settings.cfn_min_polling_interval, max(settings.cfn_polling_interval, settings.cfn_min_polling_interval)
-    if name in ("ec2", "config_drive"):  # neither changes often, and the tree is a request per leaf
-        return settings.ec2_polling_interval, settings.ec2_polling_interval
-    return settings.min_polling_interval, max(settings.polling_interval, settings.min_polling_interval)
-
-
 def _next(engine: Engine, loop: _Loop) -> float:
     """When a source is due, or something of our own; while there is no source, when to look for one again."""
     known = [loop.paces[name].due for name in engine.metadata.named if name in loop.paces]
     now, settings = time.time(), engine.settings
     pause_s = settings.min_polling_interval if now < loop.started_at + BOOT_S else settings.polling_interval
     return max(min([*(known or [now + pause_s]), engine.next_due()]), loop.poll_at if loop.opened else loop.open_at)
-
-
-def _wait(
-    engine: Engine,
-    wakeup: int,
-    until: float,
-    subscription: Subscription | None = None,
-    manager: Notifier | None = None,
-    *,
-    stuck_is_fatal: bool = False,
-) -> bool:
-    """Wait for a runner, a signal, a push or the time `until`, and take what runners have left; True after a push."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(wakeup, selectors.EVENT_READ)
-        blind = []
-        for key, running in engine.running.items():
-            if running.pidfd >= 0:
-                selector.register(running.pidfd, selectors.EVENT_READ, ("ended", key))
-            else:
-                blind.append(key)
-            if running.trouble >= 0:
-                selector.register(running.trouble, selectors.EVENT_READ, ("stuck", key))
-        for fd in engine.refresh.descriptors():
-            selector.register(fd, selectors.EVENT_READ, ("refreshed", ""))
-        if subscription and subscription.fileno() >= 0:
-            selector.register(subscription, selectors.EVENT_READ, ("pushed", "zaqar"))
-        left = max(until - time.time(), 0.0)
-        left = manager.longest_wait(left) if manager else left
-        ready = selector.select(min(left, LOOK_S) if blind else None if left == float("inf") else left)
-        happened = [selected.data for selected, _ in ready if selected.data]
-        if any(not selected.data for selected, _ in ready):
-            os.read(wakeup, 4096)
-    ended = {key for what, key in happened if what == "ended"}
-    ended |= {key for key in blind if not engine.journal.running(key)}
-    for what, key in happened:
-        if what == "stuck" and key not in ended:
-            _stuck(engine, key, fatal=stuck_is_fatal)
-    for key in ended:
-        engine.ended(key)
-    if ("refreshed", "") in happened:
-        engine.refreshed()
-    return bool(subscription and ("pushed", "zaqar") in happened and subscription.take(time.time()))
-
-
-def _sleep_until_told(told: Told, wakeup: int, manager: Notifier) -> None:
-    """Nothing runs and nothing is wanted of the cloud: wait for a signal; only a watchdog wakes us in between."""
-    longest_s = manager.longest_wait(float("inf"))
-    while not (told.stop or told.reload):
-        manager.alive()
-        if select.select([wakeup], [], [], None if longest_s == float("inf") else longest_s)[0]:
-            os.read(wakeup, 4096)
-
-
-def _stuck(engine: Engine, key: str, *, fatal: bool) -> None:
-    """A runner cannot store its outcome; it keeps it in memory and tries until there is room."""
-    running = engine.running[key]
-    reason = os.read(running.trouble, 4096).decode("utf-8", "replace").strip()
-    if not reason:  # closed: it is ending, and its pidfd alone says when it has; watching on would spin until then
-        engine.running[key] = running.untroubled()
-        return
-    if fatal:
-        raise StateError(f"{reason}; the outcome of {key} is held by process {running.pid} until there is room")
-    log.error("outcome cannot be stored yet", deployment=key, pid=running.pid, reason=reason)
-
-
-@contextmanager
-def _signals() -> Iterator[tuple[Told, int]]:
-    """SIGTERM, SIGINT and SIGHUP set a flag and make the given descriptor readable."""
-    told = Told()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        told.stop = True
-
-    def reload(_number: int, _frame: FrameType | None) -> None:
-        told.reload = True
-
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    woken = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    try:
-        yield told, read
-    finally:
-        signal.set_wakeup_fd(woken)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(read)
-        os.close(write)
