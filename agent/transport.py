@@ -78,9 +78,9 @@ class Client:
         elsewhere: bool = False,
         sink: IO[bytes] | None = None,
     ) -> Response:
-        """One request, answered below 400 or 304.
+        """One request, answered with a success; one that only asks, below 400.
 
-        Raises Unavailable (no answer, 5xx, 429 …: worth another try later), Refused (any other 4xx) and
+        Raises Unavailable (no answer, 5xx, 429 …: worth another try later), Refused (any other answer) and
         SettingsError for a URL or a certificate that cannot be used. The query of the URL never appears in a message.
         With `elsewhere` a redirect may lead to another host, which then sees none of the `headers`. The body of a
         success goes to the `sink`, where there is one, in place of what an earlier try has left in it.
@@ -118,6 +118,10 @@ class Client:
             response = self._send(method, url, headers, body, sink)
             target = response.headers.get("location")
             if response.status not in (301, 302, 303, 307, 308) or not target:
+                if response.status >= 300 and method not in ("GET", "HEAD"):
+                    raise Refused(
+                        f"{method} {show(url)}: answered {response.status}, which is no success", status=response.status
+                    )
                 return response
             target = _joined(url, target)
             if _origin(target) != origin and elsewhere:

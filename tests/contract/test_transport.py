@@ -228,6 +228,17 @@ def test_a_post_that_would_lose_its_body_is_not_sent_on(peer: Peer, client: Clie
     assert ["/x"] == [request.path for request in peer.requests]
 
 
+@pytest.mark.parametrize("status", [300, 301, 303, 304, 307])
+def test_what_was_sent_is_not_taken_by_an_answer_that_leads_nowhere(peer: Peer, client: Client, status: int) -> None:
+    peer.answers["/x"] = Reply(status)
+
+    refusal = asked(client, peer, "POST", b"{}")
+
+    assert isinstance(refusal, Refused)
+    assert (status, False) == (refusal.status, refusal.final)
+    assert f"answered {status}, which is no success" in str(refusal)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_token_never_goes_to_another_host(peer: Peer, client: Client, method: str) -> None:
     other = Peer()
