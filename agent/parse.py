@@ -191,7 +191,7 @@ def _outputs(listed: Json, faults: list[str]) -> tuple[Output, ...]:
         name = element.get("name")
         if not isinstance(name, str) or not name:
             faults.append(f"outputs[{number}] has no name")
-        elif "/" in name or "\0" in name:
+        elif "/" in name or "\0" in name or name != whole_text(name):
             faults.append(f"output {name[:80]!r} cannot be a file name")
         else:
             outputs.append(Output(name, _string(element.get("type")) or "String", element.get("error_output") is True))

@@ -109,7 +109,8 @@ def _run_arguments(entry: JsonMap) -> list[str]:
 
 
 def _arguments(entry: JsonMap, *names: str) -> list[str]:
-    return [f"--{name}={containers.text(entry[name])}" for name in names if entry.get(name) is not None]
+    texts = {name: containers.text(entry[name]) for name in names if entry.get(name) is not None}
+    return [f"--{name}={text.lower() if name == 'privileged' else text}" for name, text in texts.items()]
 
 
 def _listed(value: Json) -> list[Json]:

@@ -112,7 +112,16 @@ def prepare(place: Workplace, deployment: Deployment) -> None:
         if place.user:
             os.chown(directory, *place.user.owner, follow_symlinks=False)
     for output in deployment.outputs:
-        output_file(place, deployment, output).unlink(missing_ok=True)
+        _clear(output_file(place, deployment, output))
+
+
+def _clear(path: Path) -> None:
+    """Remove an output of an earlier run; a directory, or what no file can be called, is returned for none anyway."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        if exc.errno not in (errno.EISDIR, errno.ENAMETOOLONG):
+            raise
 
 
 def run(

@@ -157,6 +157,18 @@ def test_an_output_that_is_no_file_is_left_out(
     assert {"deploy_stdout": "", "deploy_stderr": "", "deploy_status_code": 0} == reply
 
 
+@pytest.mark.parametrize("name", ["o", "o" * 300])
+def test_an_output_that_no_file_can_be_does_not_fail_the_next_run(
+    agent_command: list[str], environment: dict[str, str], root: Path, name: str
+) -> None:
+    script = "#!/bin/sh\nmkdir $heat_outputs_path.o\nexit 0\n"
+    hook(agent_command, environment, root, config=script, outputs=[{"name": name}])
+
+    reply = hook(agent_command, environment, root, config="#!/bin/sh\necho again\n", outputs=[{"name": name}])
+
+    assert {"deploy_stdout": "again\n", "deploy_stderr": "", "deploy_status_code": 0} == reply
+
+
 @pytest.mark.parametrize(
     ("reply", "told"), [('{"deploy_status_code": null}', 3), ("{}", 3), ('{"deploy_status_code": 0}', 0)]
 )

@@ -218,6 +218,7 @@ def test_null_lists_are_empty_and_unknown_keys_are_kept_for_programs() -> None:
         ({"outputs": "x"}, "outputs is text, a list is wanted"),
         ({"outputs": [{"name": 3}]}, "outputs[0] has no name"),
         ({"outputs": [{"name": "../x"}]}, "output '../x' cannot be a file name"),
+        ({"outputs": [{"name": "\ud800"}]}, "output '\\ud800' cannot be a file name"),
         ({"options": []}, "options is a list, an object is wanted"),
         ({"options": {"timeout": "soon"}}, "option timeout"),
         ({"options": {"timeout": -1}}, "option timeout"),
