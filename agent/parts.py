@@ -122,6 +122,8 @@ def run_parts(
     A step of `built_in` has its place among them by its name, and that of a script of the same name.
     """
     here = present(directory, environ)
+    for name in _passed_over(directory, environ):
+        say(f"Passing over {directory}/{name}: its name does not fit {NAMES}; rename it, or set RUN_PARTS_REGEX")
     for name in sorted(built_in.keys() & set(here)):
         say(f"Leaving out {directory}/{name}: the agent does its work itself")
     names = in_order({*here, *built_in})
@@ -150,6 +152,14 @@ def run_parts(
 def present(directory: str, environ: Mapping[str, str]) -> tuple[str, ...]:
     """As `scripts`, by the expression of RUN_PARTS_REGEX; nothing without the directory."""
     return scripts(directory, environ.get("RUN_PARTS_REGEX") or NAMES) if Path(directory).is_dir() else ()
+
+
+def _passed_over(directory: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What may be executed and is not for its name alone, most often for a dot in it; nothing where a rule is set."""
+    if environ.get("RUN_PARTS_REGEX") or not Path(directory).is_dir():
+        return ()
+    fit = set(scripts(directory))
+    return tuple(name for name in scripts(directory, r"^[^.]") if name not in fit)
 
 
 def profile(parts: Parts) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """os-refresh-config and dib-run-parts through their command lines."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,19 @@ def test_scripts_go_by_number_and_environment_files_by_name(tmp_path: Path, door
 
     assert [f"{tmp_path}/d/{name}" for name in ("-3", "x", "9-a", "10-b")] == listed.stdout.splitlines()
     assert [f"{tmp_path}/d/{name}" for name in ("-3", "x", "1.5", "9-a", "10-b")] == everything.stdout.splitlines()
+
+
+def test_a_script_that_is_left_out_for_its_name_is_named(tmp_path: Path, door: Door) -> None:
+    for name in ("1", "2.sh", ".hidden"):
+        script(tmp_path / "d" / name, "")
+    (tmp_path / "d/3.txt").write_text("")
+
+    usual = door("dib-run-parts", tmp_path / "d")
+    ruled = door("dib-run-parts", tmp_path / "d", RUN_PARTS_REGEX="^1")
+
+    assert (0, 0) == (usual.returncode, ruled.returncode)
+    assert [f"Passing over {tmp_path}/d/2.sh"] == re.findall(r"Passing over [^:]+", usual.stderr)
+    assert "Passing over" not in ruled.stderr
 
 
 def test_a_number_longer_than_any_integer_has_its_place(tmp_path: Path) -> None:
