@@ -9,9 +9,11 @@ guessing at pids. What the runner itself does is in runner.py.
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +23,11 @@ from agent.errors import StateError
 from agent.hooks import workplace
 from agent.journal import Journal
 from agent.model import Deployment, Entry, Outcome
-from agent.settings import Settings
+from agent.settings import UNIT, Settings
 from agent.systemd import units
 from agent.trust import judge
 
+HAND_OVER_S = 30.0  # shorter than systemd waits for a service to stop
 RERUNS = 3  # of a hook that was interrupted and asks for it
 ATTEMPT, REBOOTS = "OS_DEPLOY_AGENT_ATTEMPT", "OS_DEPLOY_AGENT_REBOOTS"
 
@@ -34,6 +37,7 @@ class Running:
     """A runner seen from the agent. `pidfd` becomes readable when it ends (-1: look at the lock now and then).
 
     `trouble` becomes readable when the runner cannot store its outcome; -1 for a runner of an earlier agent.
+    `handing_over` is a child that has systemd start the runner, and ends then.
     """
 
     key: str
@@ -41,6 +45,7 @@ class Running:
     pidfd: int
     trouble: int = -1
     child: bool = True
+    handing_over: bool = False
 
     def untroubled(self) -> Running:
         """The same runner, which will not complain any more."""
@@ -87,7 +92,7 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
             os.close(tell)
     finally:
         lock.release()  # of our copy: the child keeps the lock
-    return Running(deployment.key, pid, os.pidfd_open(pid), hear)
+    return Running(deployment.key, pid, os.pidfd_open(pid), hear, handing_over=settings.runner == UNIT)
 
 
 def _pipe(deployment: Deployment) -> tuple[int, int]:
@@ -121,6 +126,18 @@ def follow(running: Running, journal: Journal) -> Running:
     if running.child:
         os.waitpid(running.pid, 0)
     return replace(adopt(running.key, journal), trouble=running.trouble)
+
+
+def leave(runners: Iterable[Running]) -> None:
+    """Stop watching runners, which go on; those that are just being handed to systemd are waited for, but not long.
+
+    Who stops the agent may be about to exchange its files, from which child and unit import what they need.
+    """
+    deadline = time.monotonic() + HAND_OVER_S
+    for running in runners:
+        if running.handing_over:
+            select.select([running.pidfd], [], [], max(deadline - time.monotonic(), 0.0))
+        running.leave()
 
 
 def cancel(running: Running) -> None:

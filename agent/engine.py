@@ -205,7 +205,7 @@ class Engine:
                     self.journal.received(self._queue[0])
 
     def ended(self, key: str) -> None:
-        """A runner has ended: take its outcome and send it."""
+        """A runner has ended, or has yet to say who it is: take its outcome and send it, or watch it better."""
         running = self.running.pop(key)
         if key == cleaning.KEY:
             self._cleaning.ended(running.close(), self.journal)
@@ -245,9 +245,8 @@ class Engine:
         self._deliver(deployment)
 
     def stop_all(self) -> None:
-        """Let go of the runners: they go on without us, and the next agent takes them over."""
-        for running in self.running.values():
-            running.leave()
+        """Let go of the runners: they go on without us, and the next agent takes them over. Bounded, see dispatch."""
+        dispatch.leave(self.running.values())
         self.running.clear()
         self.refresh.leave()
 

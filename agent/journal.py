@@ -291,10 +291,9 @@ def standing(
         progress = model.RECEIVED if recorded == model.RECEIVED else model.UNKNOWN
     elif recorded in model.SETTLED:
         progress = recorded
-    elif body := outcome(key):
-        progress = model.REBOOTING if model.REBOOT_FROM in body else model.FINISHED
     else:
-        progress = model.RUNNING if running(key) else model.INTERRUPTED
+        alive = running(key)  # asked first: who sees the lock free sees the outcome that was stored before
+        progress = _of_outcome(outcome(key)) or (model.RUNNING if alive else model.INTERRUPTED)
     return Entry(
         key,
         progress,
@@ -310,3 +309,10 @@ def standing(
         group=str(record.get("group", "")),
         cleaned="cleaned_at" in record,
     )
+
+
+def _of_outcome(body: JsonMap) -> str:
+    """How far a hook got whose outcome this is; "" when there is none."""
+    if not body:
+        return ""
+    return model.REBOOTING if model.REBOOT_FROM in body else model.FINISHED

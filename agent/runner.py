@@ -34,6 +34,7 @@ from agent.state import Lock, Places
 from agent.systemd import notify, units
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+LET_GO_S = 10.0
 STORE_PAUSE_S = (0.5, 30.0)  # between two tries to store an outcome on a full disk: first, longest
 
 
@@ -76,6 +77,8 @@ def in_unit() -> NoReturn:
     Lock(journal.lock_path(deployment.key), taken.stdin).note(
         {"pid": os.getpid(), "deployment": deployment.id, "started_at": time.time()}
     )
+    if hook := hooks.find(deployment.group, settings, os.environ):
+        hook.load()  # an agent that is stopped to have its files exchanged waits until we are ready
     notify.notifier(os.environ).ready("the hook is running")
     for limit in units.unenforced(units.wanted_limits(deployment), Path("/proc/self/cgroup").read_text("utf-8")):
         live.write(f"limit {limit} is not kept: this machine does not own its controller\n".encode())
@@ -184,12 +187,28 @@ def _hand_over(
     except Unavailable as exc:
         log.error("nobody says whether the unit was started, the lock will tell", reason=str(exc))
         return
-    if reason and "pid" in state.holder_of(journal.lock_path(deployment.key)):
+    if reason and not _taken_back(lock):
         log.error("the unit failed, its runner lived", deployment=deployment.id, reason=reason)
     elif reason:
         why = f"the unit for '{deployment.name}' was not started: {reason}; mend that, or see the setting runner\n"
         body = Outcome(model.STATUS_REFUSED, "", why).body()
         _store(deployment.key, body, journal, settings.signal_patience, tell)
+
+
+def _taken_back(lock: Lock) -> bool:
+    """Whether no runner has come of a unit that failed, and none will: nobody but us has the lock.
+
+    systemd tells of the failure before the process has ended, and before it has closed what it was given.
+    """
+    lock.release()
+    deadline = time.monotonic() + LET_GO_S
+    while "pid" not in state.holder_of(lock.path):
+        if state.try_lock(lock.path):  # ours until this process ends
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.1)
+    return False
 
 
 def _live(

@@ -85,11 +85,10 @@ def wait(
         if any(not selected.data for selected, _ in ready):
             os.read(wakeup, 4096)
     ended = {key for what, key in happened if what == "ended"}
-    ended |= {key for key in blind if not engine.journal.running(key)}
     for what, key in happened:
         if what == "stuck" and key not in ended:
             _stuck(engine, key, fatal=stuck_is_fatal)
-    for key in ended:
+    for key in {*ended, *blind}:
         engine.ended(key)
     if ("refreshed", "") in happened:
         engine.refreshed()

@@ -52,6 +52,10 @@ class Hook:
     module: str = "agent.hooks.executable"
     path: Path | None = None
 
+    def load(self) -> None:
+        """Have its module in memory, whatever becomes of the file."""
+        import_module(self.module)
+
     @property
     def refuses_user(self) -> str:
         """Why it cannot be run as somebody else, "" when it can."""

@@ -13,6 +13,7 @@ from agent.model import Deployment
 LIBRARIES = ("dbus_next", "dbus_fast")  # for D-Bus; the first that is installed
 PREFIX = "os-deploy-agent-run-"
 STOP_EXTRA_S = 30.0  # a runner that is told to end gets kill_grace for its hook, and this to store the outcome
+FOREVER = (1 << 64) - 1
 CGROUPS = Path("/sys/fs/cgroup")
 
 Property: TypeAlias = "tuple[str, str, object]"
@@ -32,6 +33,7 @@ def properties(deployment: Deployment, argv: Sequence[str], *, grace_s: float) -
     return (
         ("Description", "s", f"deployment {deployment.name} ({deployment.id})"),
         ("Type", "s", "notify"),  # so that the job is done when the runner says that it lives
+        ("TimeoutStartUSec", "t", FOREVER),  # a hook is not to end because nobody heard that it runs
         ("LogExtraFields", "aay", [f"{name}={value}".encode() for name, value in journal_fields(deployment).items()]),
         *_program(argv, grace_s),
         *_limits(deployment),

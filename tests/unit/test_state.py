@@ -11,8 +11,8 @@ import pytest
 
 from agent import documents, model, parse, state
 from agent.errors import Busy, StateError
-from agent.journal import Journal
-from agent.model import Outcome
+from agent.journal import Journal, standing
+from agent.model import Json, Outcome
 from agent.state import Places
 from tests.unit.values import deployment
 
@@ -437,3 +437,15 @@ def test_a_lock_file_of_nobody_tells_nothing(tmp_path: Path, content: bytes) -> 
     path.write_bytes(content)
 
     assert {} == state.holder_of(path) == state.holder_of(tmp_path / "absent")
+
+
+def test_a_runner_that_ends_while_it_is_looked_at_was_not_interrupted() -> None:
+    stored: dict[str, Json] = {}
+
+    def running(_key: str) -> bool:
+        stored["deploy_status_code"] = 0
+        return False
+
+    entry = standing("web", {"state": model.RECEIVED}, begun=True, outcome=lambda _key: dict(stored), running=running)
+
+    assert model.FINISHED == entry.progress
