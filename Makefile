@@ -4,7 +4,7 @@ PY := .ci/python
 BUILD := /tmp/os-deploy-agent-build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz hostile image deb container lock clean qemu
+.PHONY: help demo test check bench fuzz hostile secrets image deb container lock clean qemu
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ fuzz:  ## the old tools and ours side by side on generated input (FUZZ_MINUTES=6
 
 hostile:  ## what outsiders may send, against every parser (HOSTILE_MINUTES=60, of the processor)
 	@$(PY) -m tests.hostile --minutes $(or $(HOSTILE_MINUTES),60)
+
+secrets:  ## twelve planted secrets through every hook and transport, with the real tools too
+	@$(PY) -m tests.tools install
+	@$(PY) -m pytest tests/trust/secrets.py
 
 image:  ## build an image without a network, as root, in $(BUILD); DRY=1 tells what it would do, ELEMENTS=... chooses
 	@$(if $(ELEMENTS),,DIB_ROOT_DIRECTORY=$$($(PY) -m tests.image root)) \

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent import masking
 from agent.masking import Veil
 from agent.process import Kept
 
@@ -29,7 +30,8 @@ REACHED = b"\n[... the limit of this log was reached, what follows is the end ..
 class LiveLog:
     """A file of at most `limit` bytes, of which the last 64 KiB are the end; and the journal, when one is given.
 
-    The process's own standard `streams` go to the file, too. Of what is written the `secrets` are masked.
+    The process's own standard `streams` go to the file, too. Of what is written the `secrets` are masked, and
+    what looks like one.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class LiveLog:
                 os.dup2(self._fd, standard)
 
     def write(self, chunk: bytes) -> None:
-        self._write(self._veil(chunk))
+        self._write(masking.looks(self._veil(chunk)))
 
     def _write(self, chunk: bytes) -> None:
         now, later = chunk[: self._left], chunk[self._left :]
@@ -64,7 +66,7 @@ class LiveLog:
             self._journald.write(chunk)
 
     def end(self) -> None:
-        self._write(self._veil.rest())
+        self._write(masking.looks(self._veil.rest()))
         if self._tail.total:
             self._put(REACHED)
             self._put(self._tail.bytes())

@@ -92,8 +92,10 @@ def _last_end(name: str, _mtime_ns: int) -> float:
 
 def _read_ends(path: Path) -> bytes:
     """The latest end of the certificates in a file, in a process that may load cryptography."""
-    from cryptography import x509  # noqa: PLC0415 - heavy, and only where files are named
-
+    try:
+        from cryptography import x509  # noqa: PLC0415 - heavy, and only where files are named
+    except ImportError:  # an extra: without it nobody is told beforehand
+        return b""
     ends = []
     for block in _BLOCK.findall(path.read_bytes()) if path.is_file() else ():
         with suppress(ValueError):

@@ -89,6 +89,8 @@ class Client:
         if urls.split(url).scheme not in ("http", "https") or not urls.split(url).hostname:
             raise SettingsError(f"{method} {shown}: not an http or https URL; look at where it comes from")
         self._before()
+        if self._adapter is None:  # before the alarm is set, which would leave libraries half imported
+            self._connect()
         try:
             with _deadline(self.limits.total_s):
                 return self._exchange(method, url, dict(headers or {}), body, elsewhere, sink)
@@ -174,6 +176,8 @@ class Client:
             raise Unavailable(f"{shown}: the answer broke off ({_cause(exc)})") from exc
         except (requests.exceptions.RequestException, HTTPError) as exc:  # requests lets some of urllib3's through
             raise Unavailable(f"{shown}: {_cause(exc)}", sent=not _never_connected(exc)) from exc
+        except UnicodeError as exc:
+            raise SettingsError(f"{shown}: its headers cannot be sent ({exc}); look at the ids in them") from exc
         except OSError as exc:
             raise SettingsError(f"{shown}: {exc}; see ca_file and client_cert") from exc
         lower = {name.lower(): value for name, value in answer.headers.items()}

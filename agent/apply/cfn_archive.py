@@ -15,13 +15,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from agent.errors import ApplyError
 
 DIRECTORY, FILE, LINK, HARD_LINK = "directory", "file", "link", "hard link"
-MAX_MEMBERS = 500_000
+MAX_MEMBERS = 200_000
 MAX_SIZE = 8 << 30
 """Unpacked, all members together: more than that is a bomb, or nothing for a boot."""
 
@@ -32,7 +33,8 @@ _PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
 }
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    *(EOFError, OSError, RuntimeError, ValueError, IndexError),  # IndexError: a zip's member without a name
+    *(EOFError, OSError, RuntimeError, ValueError),
+    *(IndexError, MemoryError),  # a zip's member without a name; an xz that wants any amount of memory
 )
 
 
@@ -96,7 +98,7 @@ def _open(data: IO[bytes], name: str) -> Iterator[Archive]:
             yield Archive((Member(posixpath.splitext(name)[0] or "file"),), stream)
         return
     with tar:
-        yield Archive(tuple(_from_tar(info) for info in tar), tar)
+        yield Archive(tuple(_from_tar(info) for info in islice(tar, MAX_MEMBERS + 1)), tar)
 
 
 def _from_tar(info: tarfile.TarInfo) -> Member:

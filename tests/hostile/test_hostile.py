@@ -27,7 +27,7 @@ from tests.hostile.doors import DOORS
 from tests.hostile.judge import Door, inspect
 from tests.hostile.material import YAML
 
-EXAMPLES = 4
+EXAMPLES = 3
 
 
 @pytest.mark.parametrize("name", DOORS)
@@ -86,6 +86,11 @@ def test_half_an_address_is_a_fault_of_the_settings_and_shows_no_password(url: s
 def test_a_host_with_too_long_a_name_is_unavailable() -> None:
     with closing(Client(Limits())) as client, pytest.raises(Unavailable):
         client.request("GET", f"http://{'x' * 5000}/")
+
+
+def test_a_project_whose_name_fits_no_header_is_a_fault_of_the_settings() -> None:
+    with closing(Peer()) as peer, closing(Client(Limits())) as client, pytest.raises(SettingsError, match="headers"):
+        client.request("GET", f"{peer.url}/x", headers={"X-Project-Id": "\u0663"})
 
 
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 +9999999999999", "Mon, 99 Jan 99999 99:99:99"])
