@@ -114,7 +114,7 @@ class Parser:
 
     def _sources(self, given: Json, path: str, credentials: Mapping[str, Credentials]) -> tuple[Source, ...]:
         found = []
-        for directory, asked in self._map(given, path).items():
+        for directory, asked in self._map(None if given == [] else given, path).items():
             where = f"{path}.{directory}"
             detail: JsonMap = asked if isinstance(asked, dict) else {"url": asked}
             url, name = detail.get("url", detail.get("source")), self._text(detail, "authentication", where)

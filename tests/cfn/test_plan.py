@@ -65,18 +65,21 @@ def test_a_chain_of_sets_is_the_chain_of_their_lists(lists: list[list[str]]) -> 
         ({"commands": {"c": {"command": {"x": 1}}}}, "config.commands.c.command"),
         ({"commands": {"c": {"command": "x", "env": []}}}, "config.commands.c.env"),
         ({"services": {"systemd": {"a b": {}}}}, "config.services.systemd.a b"),
-        ({"services": []}, ""),
     ],
 )
 def test_a_fault_is_named_with_its_path(section: dict[str, object], path: str) -> None:
-    if not path:
-        assert () == cfn.plan({INIT: {"config": section}}).configs[0].services
-        return
     with pytest.raises(MetadataError) as caught:
         cfn.plan({INIT: {"config": section}})
 
     assert path in str(caught.value)
     assert "nothing was changed" in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["packages", "groups", "users", "sources", "files", "commands", "services"])
+def test_an_empty_list_stands_for_an_empty_section(section: str) -> None:
+    empty = cfn.plan({INIT: {"config": {}}})
+
+    assert empty == cfn.plan({INIT: {"config": {section: []}}})
 
 
 def test_all_faults_are_named_at_once() -> None:
