@@ -255,7 +255,7 @@ def _endpoint(inputs: Mapping[str, Input]) -> Endpoint:
     auth_url = _text(inputs, "deploy_auth_url")
     queue_id = _text(inputs, "deploy_queue_id")
     credentials = None
-    if auth_url and not url:
+    if auth_url:
         credentials = Credentials(
             auth_url,
             _text(inputs, "deploy_user_id"),

@@ -20,13 +20,14 @@ from agent.errors import AgentError, MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.journal import Journal
 from agent.metadata import places
-from agent.model import Deployment, JsonMap
+from agent.model import Deployment, Endpoint, JsonMap
 from agent.plan import unique
 from agent.settings import Given, Settings, read_files
 from agent.state import Places
 from agent.transport import Client, Limits
 
 NOTIFY_PATIENCE_S = 40.0
+BY_URL = ("CFN_SIGNAL", "TEMP_URL_SIGNAL")
 NOTIFY_LIMITS = Limits(total_s=15.0)
 OLD_DEPLOYED = "/var/run/heat-config/deployed"
 SHELL_CONFIG = "/var/run/heat-config/heat-config"
@@ -219,8 +220,20 @@ def _send(deployment: Deployment, body: JsonMap) -> None:
         return
     client = Client(NOTIFY_LIMITS)
     tokens = Tokens(client)
-    attempt = partial(signaller.send, deployment.endpoint, body, client, tokens)
+    endpoints = _endpoints(deployment.endpoint)
     try:
-        answers.persist(attempt, deadline_s=NOTIFY_PATIENCE_S)
+        for endpoint in endpoints:
+            attempt = partial(signaller.send, endpoint, body, client, tokens)
+            answers.persist(attempt, deadline_s=NOTIFY_PATIENCE_S / len(endpoints))
     finally:
         client.close()
+
+
+def _endpoints(endpoint: Endpoint) -> tuple[Endpoint, ...]:
+    """The old signaller told whom it could, by URL and by credentials; Heat never gives both of them."""
+    who = endpoint.credentials
+    if not (endpoint.url and who and who.user_id and who.password):
+        return (endpoint,)
+    by_url = endpoint.transport if endpoint.transport in BY_URL else BY_URL[0]
+    by_user = "ZAQAR_SIGNAL" if endpoint.queue_id else "HEAT_SIGNAL"
+    return (replace(endpoint, transport=by_url), replace(endpoint, transport=by_user))

@@ -14,9 +14,10 @@ import pytest
 from agent import serve
 from tests import hours
 from tests.conftest import install
+from tests.fakes import Peer, Reply
 from tests.waiting import LONGEST_S
 
-NOBODY = "http://127.0.0.1:9"  # the discard port: nobody listens
+BY_BOTH = ["/signal", "/v3/auth/tokens", "/heat/stacks/s/1/resources/web/signal"]
 
 
 def run(
@@ -103,20 +104,35 @@ def test_a_reply_that_is_no_json_object_is_signalled_as_a_failure(
     assert [("FAILED", 65)] == [(v.status, v.body["deploy_status_code"]) for v in endpoint.signals]
 
 
-def test_a_deployment_with_a_url_and_credentials_is_signalled_by_the_url_alone(
-    doors: Path, environment: dict[str, str], tmp_path: Path, endpoint: serve.Endpoint
+@pytest.mark.parametrize(
+    ("user", "asked"),
+    [
+        ({"deploy_user_id": "u", "deploy_password": "p"}, BY_BOTH),
+        ({}, BY_BOTH[:1]),
+    ],
+    ids=["both", "no password"],
+)
+def test_whoever_can_be_told_by_url_and_by_credentials_is_told_by_both(
+    doors: Path, environment: dict[str, str], tmp_path: Path, peer: Peer, user: dict[str, str], asked: list[str]
 ) -> None:
-    with endpoint:
-        config = tmp_path / "a.json"
-        inputs = [
-            {"name": "deploy_signal_id", "value": f"{endpoint.url}/signal/a"},
-            {"name": "deploy_auth_url", "value": f"{NOBODY}/v3"},
-        ]
-        config.write_text(json.dumps(deployment(inputs=inputs)))
-        finished = run([doors / "heat-config-notify", config], environment, '{"deploy_status_code": 0}')
+    heat = {"type": "orchestration", "endpoints": [{"interface": "public", "url": f"{peer.url}/heat"}]}
+    token = {"token": {"expires_at": "2099-01-01T00:00:00.000000Z", "catalog": [heat]}}
+    peer.answers |= {"/signal": Reply(), asked[-1]: Reply()}
+    peer.answers["/v3/auth/tokens"] = Reply(201, json.dumps(token).encode(), {"X-Subject-Token": "t"})
+    told = {
+        "deploy_signal_id": f"{peer.url}/signal",
+        "deploy_auth_url": f"{peer.url}/v3",
+        "deploy_stack_id": "s/1",
+        "deploy_resource_name": "web",
+        **user,
+    }
+    config = tmp_path / "a.json"
+    config.write_text(json.dumps(deployment(inputs=[{"name": name, "value": value} for name, value in told.items()])))
+
+    finished = run([doors / "heat-config-notify", config], environment, '{"deploy_status_code": 0}')
 
     assert (0, "") == (finished.returncode, finished.stderr)
-    assert ["COMPLETE"] == [verdict.status for verdict in endpoint.signals]
+    assert asked == [request.path for request in peer.requests]
 
 
 def test_a_shorter_script_leaves_nothing_of_a_longer_one(
