@@ -9,6 +9,7 @@ import pytest
 
 from tests.containers.conftest import Guest, deployment, on
 from tests.containers.engine import IMAGE, Engine
+from tests.process.guest import alive
 from tests.waiting import LONGEST_S, until
 
 FOREVER = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
@@ -136,7 +137,7 @@ def test_a_cancelled_compose_ends(here: Guest, docker: Engine, tmp_path: Path) -
     hook.terminate()
     hook.wait(LONGEST_S)
 
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    assert not alive(int(pid.read_text()))
 
 
 @pytest.mark.parametrize("config", ["", None, {}])

@@ -59,7 +59,7 @@ def test_a_door_that_breaks_a_law_is_found(bad: object, said: str) -> None:
 
 
 def test_an_answer_that_claims_a_length_of_thousands_of_digits_is_too_long() -> None:
-    with closing(Peer()) as peer, closing(Client(Limits(2.0, 2.0, 5.0, 1 << 20))) as client:
+    with closing(Peer()) as peer, closing(Client(Limits(size=1 << 20))) as client:
         peer.answers["/x"] = Raw([b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}"])
 
         with pytest.raises(Unavailable, match="see max_document"):
@@ -68,7 +68,7 @@ def test_an_answer_that_claims_a_length_of_thousands_of_digits_is_too_long() -> 
 
 @pytest.mark.parametrize("target", ["http://[::1", "//[", "http://127.0.0.1:99999/"])
 def test_a_redirect_to_what_is_no_url_is_an_answer_that_cannot_be_used(target: str) -> None:
-    with closing(Peer()) as peer, closing(Client(Limits(2.0, 2.0, 5.0))) as client:
+    with closing(Peer()) as peer, closing(Client(Limits())) as client:
         peer.answers["/x"] = Raw([f"HTTP/1.1 302 Found\r\nLocation: {target}\r\n\r\n".encode()])
 
         with pytest.raises(AgentError, match="redirect"):

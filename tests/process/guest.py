@@ -67,6 +67,8 @@ class Guest:
             "collectors": "request",
             "request_metadata_url": self.endpoint.metadata_url,
             "kill_grace": "1",
+            "read_timeout": f"{LONGEST_S - 10:.0f}",  # of an endpoint that shares its process with the tests
+            "total_timeout": f"{LONGEST_S - 10:.0f}",
             **self.flags,
             **flags,
         }

@@ -23,8 +23,9 @@ from agent.transport import Client, Limits
 from tests.collect.push import Push
 from tests.conftest import require
 from tests.fakes import Peer, Raw, Reply
+from tests.waiting import LONGEST_S
 
-LIMITS = Limits(connect_s=10.0, read_s=10.0, total_s=30.0)
+LIMITS = Limits(connect_s=LONGEST_S, read_s=LONGEST_S, total_s=LONGEST_S)
 BODY = Outcome(0).body()
 STACK = "web/dd50582a"
 XML = (
@@ -202,7 +203,7 @@ def speaking(version: ssl.TLSVersion, authority: Path) -> Iterator[tuple[str, li
         with suppress(OSError):
             while True:
                 link, _ = server.accept()
-                link.settimeout(30.0)
+                link.settimeout(LONGEST_S)
                 with suppress(OSError), context.wrap_socket(link, server_side=True) as secure:
                     heard.append(secure.recv(10))
                     secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
@@ -214,7 +215,7 @@ def speaking(version: ssl.TLSVersion, authority: Path) -> Iterator[tuple[str, li
             yield f"127.0.0.1:{server.getsockname()[1]}", heard
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            taker.join(60)
+            taker.join(LONGEST_S)
 
 
 def by_request(where: str, settings: Settings) -> None:
@@ -260,7 +261,7 @@ def greets(where: str, authority: Path) -> bool:
     """Whether somebody without a rule of his own is served there."""
     host, _, port = where.partition(":")
     try:
-        with socket.create_connection((host, int(port)), 30.0) as link:
+        with socket.create_connection((host, int(port)), LONGEST_S) as link:
             context = ssl.create_default_context(cafile=authority / "ca.pem")
             with context.wrap_socket(link, server_hostname=host) as secure:
                 secure.sendall(b"hello")
