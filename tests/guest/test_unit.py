@@ -126,7 +126,10 @@ def test_a_hang_of_the_loop_itself_is_ended_and_leaves_a_traceback(with_agent: B
 
 def test_a_request_may_take_longer_than_the_watchdog_would_wait(with_agent: Boot) -> None:
     with with_agent(watched) as guest, guest.inside(lambda: socket.create_server(("127.0.0.1", 8000))):
-        slow = "[DEFAULT]\ncollectors = request\ntotal_timeout = 15\n[request]\nmetadata_url = http://127.0.0.1:8000/\n"
+        slow = (
+            "[DEFAULT]\ncollectors = request\nread_timeout = 60\ntotal_timeout = 15\n"
+            "[request]\nmetadata_url = http://127.0.0.1:8000/\n"
+        )
         write(guest.root, "etc/os-deploy-agent/30-slow.conf", slow)  # the server takes a connection and never answers
 
         guest.ask("systemctl", "reload", UNIT)
