@@ -32,6 +32,7 @@ from tests.collect.push import GUID
 from tests.fakes import Peer, Raw
 from tests.hostile.judge import Door
 from tests.hostile.material import ODD, damaged, document, scalar, spelled, word
+from tests.waiting import LONGEST_S
 
 URL = "http://cloud.invalid"
 WHO = Credentials(f"{URL}/v3", "u", "p", "p", "One")
@@ -222,12 +223,12 @@ def websocket(sent: tuple[bytes, list[bytes]], root: Path) -> None:
         with closing(Subscription()) as subscription:
             if subscription.tend(Given(root, flags).settings(), Tokens(client), 0.0):
                 subscription.take(0.0)
-        serving.join(30)
+        serving.join(LONGEST_S)
 
 
 def _serve(server: socket.socket, greeting: bytes, frames: list[bytes]) -> None:
     with suppress(OSError, ValueError), server.accept()[0] as link:
-        link.settimeout(5.0)
+        link.settimeout(LONGEST_S)
         lines = (line.partition(b": ") for line in link.recv(4096).split(b"\r\n"))
         key = next((value for name, _, value in lines if name.lower() == b"sec-websocket-key"), b"")
         accept = base64.b64encode(hashlib.sha1(key + GUID).digest())

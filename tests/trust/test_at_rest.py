@@ -16,8 +16,9 @@ from agent import keeping, masking, model, parse
 from agent.keeping import Need
 from agent.plan import Hold, plan
 from tests.process.endpoint import Endpoint, answering
-from tests.process.guest import Guest, until
+from tests.process.guest import Guest
 from tests.trust.resting import HOOK, SECRETS, TYPED, deployment, found, mark
+from tests.waiting import LONGEST_S, until
 
 DOCUMENT = "var/lib/os-deploy-agent/documents/request.json"
 
@@ -61,7 +62,7 @@ def test_an_outcome_is_told_after_a_restart_while_the_source_is_down_and_then_it
     agent = guest.start("run")
     until(guest.seen, "the hook to begin")
     os.kill(agent.pid, signal.SIGKILL)
-    agent.wait(30)
+    agent.wait(LONGEST_S)
     endpoint.metadata_status = 500
     again = guest.start("run")
     until(lambda: guest.log().events("source unavailable"), "the next agent to be up")
@@ -72,7 +73,7 @@ def test_an_outcome_is_told_after_a_restart_while_the_source_is_down_and_then_it
     until(lambda: guest.states() == {"id-web": "signalled"}, "its outcome to be taken")
     until(lambda: not found(guest), "its secrets to go")
     again.send_signal(signal.SIGTERM)
-    assert 0 == again.wait(30)
+    assert 0 == again.wait(LONGEST_S)
 
 
 def test_one_that_is_done_is_forgotten_while_the_next_one_waits(guest: Guest, endpoint: Endpoint) -> None:
