@@ -60,18 +60,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"agent": agent, "doors": doors}
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_recorded_case_passes(suite: str, installed: dict[str, Path]) -> None:
     arguments = [argument.format(**installed) for argument in SUITES[suite]]
 
     done = subprocess.run(
-        [sys.executable, "run_cases.py", *arguments],
+        [sys.executable, HERE / "leisure.py", "run_cases.py", *arguments],
         cwd=HERE / suite,
         capture_output=True,
         text=True,
         check=False,
-        timeout=800,
+        timeout=1100,
         preexec_fn=unignore_internal_signals,
     )
 
