@@ -96,7 +96,6 @@ class Engine:
         self.metadata.disown(instance.passed_over(self.settings))
         self.journal.open()
         self.metadata.open()
-        self._strip()
         for key, entry in self.journal.entries().items():
             if entry.progress == model.RUNNING:
                 self.running[key] = dispatch.adopt(key, self.journal)
@@ -162,14 +161,14 @@ class Engine:
             taken, self._taken = self._taken, []
             for key in taken:
                 self.journal.settle(key, model.SIGNALLED)
-        if not self._queue or self._clock() >= self._stripped_at + STRIP_S:
-            self._strip()
         if self._reboots.wanted:
             self._reboot()
         elif not (self.running or self._queue) and self.refresh.waiting:
             self.refresh.go_on()
         elif not (self.running or self._queue):
             self.refresh.start_if_due()
+        if not self._queue or self._clock() >= self._stripped_at + STRIP_S:
+            self._strip()
 
     def _need_of(self, key: str) -> keeping.Need:
         return keeping.need(self.journal.entry(key).progress)
@@ -224,10 +223,11 @@ class Engine:
         with suppress(OSError):  # a lock file left behind does no harm
             self.journal.lock_path(key).unlink()
         deployment = self._listed.get(key)
-        if key in self._cancelled:
-            self._supersede(entry)
-        elif deployment is not None:
+        if deployment is not None:  # also one that came back after it was cancelled: it is waited for again
+            self._cancelled.discard(key)
             self._take(deployment)
+        elif key in self._cancelled:
+            self._supersede(entry)
         self.advance()  # an outcome whose document was not looked at yet stays for the next cycle
 
     def _take(self, deployment: Deployment) -> None:
@@ -303,7 +303,7 @@ class Engine:
     def _interrupted(self, entry: Entry) -> None:
         """A hook was interrupted: that is its outcome, unless it asks to be run again and is still wanted."""
         deployment = self._listed.get(entry.key)
-        wanted = deployment is not None and deployment.manner.rerun and entry.key not in self._cancelled
+        wanted = deployment is not None and deployment.manner.rerun
         if wanted and dispatch.rerun(entry.key, self.journal, self.settings):
             log.warning("interrupted hook is run again", deployment=entry.id, attempt=entry.attempt + 1)
         else:

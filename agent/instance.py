@@ -161,6 +161,9 @@ def _take_away(places: Places, former: str) -> None:
         for path in sorted(places.state.iterdir()):
             if path.name not in KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for directory in (places.deployed, kept, kept.parent, places.state):
+            if directory.is_dir():
+                state.sync_directory(directory)
     except OSError as exc:
         raise state.failure("taking away the state of another machine in", places.state, exc) from exc
 

@@ -29,7 +29,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from agent import jsontext, keeping, log, masking, model, parse, state
+from agent import jsontext, keeping, masking, model, parse, state
 from agent.errors import MetadataError, StateError
 from agent.model import Deployment, Entry, Json, JsonMap
 from agent.state import Places
@@ -162,14 +162,10 @@ class Journal:
         self._unstripped.add(key)
 
     def strip(self) -> None:
-        """Take secrets out of the marks and outcomes that are done with; what fails is tried at the next call."""
+        """Take secrets out of the marks and outcomes that are done with. Raises StateError; the next call goes on."""
         for key in sorted(key for key in self._unstripped if self.entry(key).progress in model.SETTLED):
-            try:
-                self._strip(key)
-            except StateError as exc:
-                log.error("secrets cannot be taken off the disk yet", deployment=key, reason=str(exc))
-            else:
-                self._unstripped.discard(key)
+            self._strip(key)
+            self._unstripped.discard(key)
 
     def _strip(self, key: str) -> None:
         mark, body = _content(self.places.mark(key)), _content(self.places.outcome(key))

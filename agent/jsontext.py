@@ -17,10 +17,10 @@ MAX_DEPTH = 256
 def decode(data: bytes, what: str) -> Json:
     """JSON text as a value; `what` names it in errors.
 
-    Raises MetadataError for anything else: bad UTF-8, NaN, an integer of 5000 digits, nesting beyond MAX_DEPTH.
+    Raises MetadataError for anything else: bad UTF-8, NaN, 1e999, an integer of 5000 digits, nesting beyond MAX_DEPTH.
     """
     try:
-        value = cast("Json", json.loads(data, parse_constant=_no_constant))
+        value = cast("Json", json.loads(data, parse_constant=_no_constant, parse_float=_finite))
     except RecursionError as exc:
         raise MetadataError(f"reading {what}: nested too deeply; at most {MAX_DEPTH} levels are taken") from exc
     except ValueError as exc:
@@ -92,6 +92,14 @@ def kind(value: Json) -> str:
             return "a list"
         case _:
             return "an object"
+
+
+def _finite(text: str) -> float:
+    """A number that we could write again: JSON has none for what 1e999 comes to."""
+    value = float(text)
+    if value in (float("inf"), -float("inf")):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
 
 
 def _no_constant(name: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from agent import collectors, documents, keeping, log, merge, parse, tls, transport
 from agent.collectors import COLLECTORS
 from agent.documents import Shelf
-from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, StateError, Unavailable
+from agent.errors import AgentError, Gone, MetadataError, Refused, SettingsError, Unavailable
 from agent.identity import Tokens
 from agent.model import Deployment, Document, JsonMap
 from agent.parse import Parsed
@@ -211,12 +211,9 @@ class Metadata:
             self._partial.discard(name)
 
     def tend(self) -> None:
-        """Have the disk keep no more of what was said than is needed by now; what fails is tried at the next call."""
+        """Have the disk keep no more of what was said than is needed by now. Raises StateError."""
         for document in [document for said in self.documents.values() for document in said]:
-            try:
-                self._shelf.keep(document)
-            except StateError as exc:
-                log.error("secrets cannot be taken off the disk yet", document=document.name, reason=str(exc))
+            self._shelf.keep(document)
 
     def _acknowledge(self, name: str, found: tuple[Document, ...]) -> None:
         """Tell a source that deletes what was read that it is on disk; untold, it says the same again."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from agent import cache, handover, layout, log, phases, process, runner, state
+from agent import cache, handover, layout, log, ownership, phases, process, runner, state
 from agent.cache import Cache, Item
 from agent.errors import AgentError, ApplyError, Busy
 from agent.live import LiveLog
@@ -115,6 +115,8 @@ def _report(said: str, says: int) -> None:
 def refresh(job: Job, listens: int, says: int) -> str:
     """Run the phases for the metadata of a job; returns "" after success, which is on disk then, else why not."""
     settings = job.settings
+    if others := _writable_by_others(settings):
+        return f"{FAILED} {others}; neither templates nor scripts of the phases are used before"
     lock = phases.Lock(_below(settings.path(phases.LOCK_FILE)))
     kept = Cache(settings.path(settings.cachedir))
     kept.open()
@@ -138,6 +140,18 @@ def refresh(job: Job, listens: int, says: int) -> str:
     _commit(kept, changed, gone, job)
     lock.release()
     return ""
+
+
+def _writable_by_others(settings: Settings) -> str:
+    """Who else may write what the phases would run as root."""
+    roots = (
+        layout.templates(os.environ, settings.root, settings.templates_dir)[0],
+        layout.phases(os.environ, settings.root, settings.phases_dir)[0],
+    )
+    try:
+        return next((fault for root in roots if (fault := ownership.tree_writable_by_others(Path(root)))), "")
+    except OSError as exc:
+        return f"{exc.filename} cannot be looked at: {exc.strerror}"
 
 
 def _commit(kept: Cache, changed: tuple[Item, ...], gone: frozenset[str], job: Job) -> None:

@@ -113,10 +113,15 @@ def remove(path: Path) -> None:
     try:
         with suppress(FileNotFoundError):
             path.unlink()
-            with _directory(path.parent) as directory:
-                os.fsync(directory)
+            sync_directory(path.parent)
     except OSError as exc:
         raise failure("removing", path, exc) from exc
+
+
+def sync_directory(path: Path) -> None:
+    """What was renamed or removed in a directory is durable on return. Raises OSError."""
+    with _directory(path) as directory:
+        os.fsync(directory)
 
 
 def make_directory(path: Path) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from agent import layout, ownership
 from agent.apply import compiled, install, place, templates, values
+from agent.errors import ApplyError
 
 if TYPE_CHECKING:
     from agent.model import JsonMap
@@ -24,6 +26,8 @@ def apply(arguments: argparse.Namespace, metadata: JsonMap, environ: Mapping[str
     if arguments.subhash:
         metadata = values.below(metadata, arguments.subhash)
     root, output = Path(arguments.templates), Path(arguments.output).absolute()
+    if arguments.templates == layout.templates({})[0] and (others := ownership.tree_writable_by_others(root)):
+        raise ApplyError(f"no template is used: {others}")
     writes = not (arguments.check or arguments.diff or arguments.validate) and os.geteuid() == 0
     keep_in = Path(compiled.PLACE) if writes else None
     placements = templates.placements(root, output, metadata, environ, keep_in=keep_in)

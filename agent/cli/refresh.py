@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from agent import layout, parts, phases
+from agent import layout, ownership, parts, phases
 from agent.errors import ApplyError, Busy, Interrupted
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
@@ -62,6 +62,9 @@ def os_refresh_config(argv: list[str], environ: Mapping[str, str]) -> int:
     if arguments.print_phases:
         print("\t".join(phases.PHASES))
         return 0
+    if layout.PHASES_VARIABLE not in environ and (others := ownership.tree_writable_by_others(Path(base))):
+        tell("ERROR", f"No script is run: {others}")
+        return 1
     try:
         lock = phases.Lock(Path(arguments.lockfile))
     except Busy as exc:

@@ -6,7 +6,7 @@ that hardly anything changes here; the old tools answered in a script of tripleo
 
 from __future__ import annotations
 
-from agent import model
+from agent import model, ownership
 from agent.apply import compiled, install, report, templates
 from agent.errors import ApplyError
 from agent.hooks.workplace import Workplace
@@ -17,6 +17,8 @@ REFUSES_USER = "it places the guest's templates from metadata that root alone ma
 
 def run(deployment: Deployment, place: Workplace) -> Outcome:
     try:
+        if others := ownership.tree_writable_by_others(place.templates):
+            return Outcome(model.STATUS_REFUSED, "", f"templates for '{deployment.name}' are not used: {others}\n")
         metadata = place.metadata()
         wanted = templates.placements(
             place.templates,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from agent import state
 from agent.apply.install import install
 from agent.apply.place import Placement, check
 from agent.errors import ApplyError
@@ -34,19 +35,11 @@ def write_file(
                 os.fsync(fd)
         temporary.rename(path)
         if durable:
-            _sync_directory(path.parent)
+            state.sync_directory(path.parent)
     except OSError:
         with suppress(OSError):  # the error that matters is the first one
             temporary.unlink()
         raise
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def place(files: Mapping[Path, bytes], mode: int | None = None) -> None:

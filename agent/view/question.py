@@ -56,8 +56,8 @@ def from_json(content: JsonMap) -> Question:
             entries={key: Entry(**_known(Entry, raw)) for key, raw in _mapping(content["entries"]).items()},
             hooks=frozenset(_sequence(content["hooks"])),
             phases=Phases(**_phases(_known(Phases, content["phases"]))),
-            now=float(content["now"]),  # type: ignore[arg-type]
-            grace_s=float(content["grace_s"]),  # type: ignore[arg-type]
+            now=_seconds(content["now"]),
+            grace_s=_seconds(content["grace_s"]),
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise MetadataError(f"reading the question of a report: {exc!r}; was it written by this version?") from exc
@@ -78,12 +78,19 @@ def _known(kind: Any, raw: Any) -> dict[str, Any]:
 
 
 def _phases(raw: dict[str, Any]) -> dict[str, Any]:
-    return {**raw, "admitted": frozenset(raw["admitted"]), "retry_at": float(raw["retry_at"])}
+    return {**raw, "admitted": frozenset(raw["admitted"]), "retry_at": _seconds(raw["retry_at"])}
 
 
 def _phases_as_json(phases: Phases) -> JsonMap:
     # JSON knows neither sets nor infinity
     return {**asdict(phases), "admitted": [*sorted(phases.admitted)], "retry_at": min(phases.retry_at, 1e18)}
+
+
+def _seconds(value: Any) -> float:
+    """A number; text that float() would take for one, as "inf", is none."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError("a number is wanted")
+    return float(value)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -341,6 +341,7 @@ def test_all_configured_root_keys_are_read_in_their_order() -> None:
         (b"\xff\xfe\xfd", "not JSON"),
         (b'{"a": NaN}', "NaN is no JSON number"),
         (b'{"a": -Infinity}', "-Infinity is no JSON number"),
+        (b'{"a": -1e999}', "-1e999 is too large a number"),
         (b"1" * 5000, "not JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
