@@ -1,7 +1,7 @@
 """The cache directory of os-collect-config, as scripts of others know it.
 
     KEY.json                the newest content
-    KEY.json.orig           the first content ever seen
+    KEY.json.orig           the first content ever seen, without secrets of deployments: nobody compares with it
     KEY.json.last           the content at the last command that succeeded
     os_config_files.json    the paths of the round, in the order of the sources
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from agent import jsontext, log, model, state
+from agent import jsontext, keeping, log, model, state
 from agent.errors import MetadataError, StateError
 from agent.model import Document, Json
 
@@ -155,7 +155,7 @@ class Cache:
                 state.write(self.path(item.file), data)
             first = self.directory / f"{item.file}.json.orig"
             if not first.exists():
-                state.write(first, data)
+                state.write(first, _dump(_without_secrets(item.content)))
 
     def write_list(self, items: Iterable[Item]) -> None:
         state.write(self.path(LIST), json.dumps([str(self.path(item.file)) for item in items]).encode())
@@ -231,6 +231,11 @@ def _is_kept(path: Path, data: bytes) -> bool:
         return path.read_bytes() == data and stat.S_IMODE(path.stat().st_mode) == 0o600
     except OSError:
         return False
+
+
+def _without_secrets(content: Json) -> Json:
+    """What the first document told of deployments was for them, who are done with long before the file goes."""
+    return keeping.form(content, lambda _key: keeping.Need.NOTHING) if isinstance(content, dict) else content
 
 
 def _dump(content: Json) -> bytes:

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import keeping, masking, model, parse
+from agent.cache import Cache, own
 from agent.keeping import Need
 from agent.plan import Hold, plan
 from tests.process.endpoint import Endpoint, answering
 from tests.process.guest import Guest
-from tests.trust.resting import HOOK, SECRETS, TYPED, deployment, found, mark
+from tests.trust.resting import ALL, HOOK, SECRETS, SIGNATURE, TYPED, deployment, found, mark
 from tests.waiting import LONGEST_S, until
 
 DOCUMENT = "var/lib/os-deploy-agent/documents/request.json"
@@ -291,3 +292,15 @@ def test_a_secret_that_comes_in_pieces_is_masked_as_in_one(pieces: list[str]) ->
 
     assert "secret-one" not in said
     assert whole.count("x") == said.count("x")
+
+
+def test_the_first_document_in_the_cache_of_the_phases_holds_no_secret(root: Path, endpoint: Endpoint) -> None:
+    kept = Cache(root / "cache")
+    kept.open()
+
+    kept.store([own("cfn", {"deployments": [deployment(endpoint, "web")], "plain": 1})])
+
+    first, newest = (json.loads((root / f"cache/cfn.json{suffix}").read_bytes()) for suffix in (".orig", ""))
+    assert not any(secret in json.dumps(first) for secret in ALL)
+    assert (1, first["deployments"][0]["name"]) == (first["plain"], newest["deployments"][0]["name"])
+    assert SIGNATURE in json.dumps(newest)
