@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def starve(error: str, role: str, first: int, scratch: Path) -> list[str]:
             unmarked = [name for name in NAMES if name_ran(guest, name) and not mark(guest, name).exists()]
             if guest.runners():  # it tries again, with nobody left to complain to
                 known = refused(scratch)
-                until(lambda: refused(scratch) > known, "another try in vain")
+                until(lambda: refused(scratch) > known or not guest.runners(), "another try in vain, or the end of it")
             flag.unlink()
             until(lambda: not guest.runners(), "the runner to store its outcome")
             again = guest.once()
@@ -201,11 +202,11 @@ def test_an_outcome_that_finds_a_full_disk_waits_in_its_runner(
     starved = guest.once()
 
     assert (74, ["begin"], []) == (starved.status, guest.seen(), endpoint.signals)
-    [runner] = guest.runners()
-    assert f"the outcome of id-web is held by process {runner} until there is room" in starved.stderr
+    held = re.search(r"the outcome of id-web is held by process (\d+) until there is room", starved.stderr)
+    assert held
 
-    filler.unlink()
-    until(lambda: not alive(runner), "the runner to store its outcome")
+    filler.unlink()  # the lock that the agent has let go of may have been room enough already
+    until(lambda: not alive(int(held[1])), "the runner to store its outcome")
 
     assert 0 == guest.once().status
     assert (["begin"], ["printed\n"]) == (guest.seen(), [sent.body["deploy_stdout"] for sent in endpoint.signals])
