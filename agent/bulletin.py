@@ -32,6 +32,7 @@ class Source:
 class Bulletin:
     """`held` says until when the agent waits for the hook of a deployment, by key. Times are seconds of the epoch.
 
+    `certificates` says when those end that the agent has met: those of servers by address, its own by file.
     `phases` says why the phases of this guest let no deployment begin: "" when they do, or when there are none.
     """
 
@@ -41,6 +42,7 @@ class Bulletin:
     sources: Mapping[str, Source] = field(default_factory=dict)
     held: Mapping[str, float] = field(default_factory=dict)
     phases: str = ""
+    certificates: Mapping[str, float] = field(default_factory=dict)
 
 
 class Board:
@@ -52,11 +54,19 @@ class Board:
         self._before = read(places).sources
         self._posted = Bulletin(os.getpid(), command, clock())
 
-    def post(self, faults: Mapping[str, str], held: Mapping[str, float], phases: str = "") -> None:
+    def post(
+        self,
+        faults: Mapping[str, str],
+        held: Mapping[str, float],
+        phases: str = "",
+        certificates: Mapping[str, float] | None = None,
+    ) -> None:
         """`faults` has every source that was asked, with "" for those that answered."""
         sources = {name: self._source(name, fault) for name, fault in faults.items()}
         posted = self._posted
-        new = Bulletin(posted.pid, posted.command, posted.started_at, sources, dict(held), phases)
+        new = Bulletin(
+            posted.pid, posted.command, posted.started_at, sources, dict(held), phases, dict(certificates or {})
+        )
         if new != posted or not posted.sources:
             state.post(self._places.bulletin, state.dump(asdict(new)))
             self._posted = new
@@ -76,7 +86,7 @@ def read(places: Places) -> Bulletin:
         posted = jsontext.decode_map(places.bulletin.read_bytes(), str(places.bulletin))
     except (OSError, MetadataError):
         return Bulletin()
-    sources, held = posted.get("sources"), posted.get("held")
+    sources, held, ends = posted.get("sources"), posted.get("held"), posted.get("certificates")
     return Bulletin(
         int(number(posted.get("pid"))),
         str(posted.get("command", "")),
@@ -88,4 +98,5 @@ def read(places: Places) -> Bulletin:
         },
         {key: number(until) for key, until in (held.items() if isinstance(held, dict) else ())},
         str(posted.get("phases", "")),
+        {name: number(end) for name, end in (ends.items() if isinstance(ends, dict) else ())},
     )

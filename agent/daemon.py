@@ -184,7 +184,8 @@ def _post(engine: Engine, board: Board) -> None:
     metadata, phases = engine.metadata, engine.refresh.phases
     faults = {name: metadata.faults.get(name, "") for name in metadata.named}
     held = {key: until for key, until in engine.holding.items() if until < float("inf")}  # JSON knows no infinity
-    board.post(faults, held, "" if phases.settled else phases.reason or bulletin.PHASES_RUN)
+    waiting = "" if phases.settled else phases.reason or bulletin.PHASES_RUN
+    board.post(faults, held, waiting, metadata.certificates())
     if engine.settings.metrics_file:
         from agent.view import metrics_file  # noqa: PLC0415 - off unless somebody wants it
 

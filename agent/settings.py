@@ -112,6 +112,9 @@ class Settings:
     ca_file: str = _setting("", "ca_file", "CA bundle for https; empty means the system's")
     client_cert: str = _setting("", "client_cert", "our own certificate for https, in PEM")
     client_key: str = _setting("", "client_key", "its key; empty means that client_cert holds both")
+    certificate_notice: float = _setting(
+        14 * 86400.0, "certificate_notice", "how long before a certificate ends that is told; 0: never"
+    )
     proxy: str = _setting("", "proxy", "proxy URL for http and https; empty means the environment's")
 
     seal_key: str = _setting(

@@ -84,6 +84,9 @@ def text(seen: Status, now: float, ink: Ink) -> Iterator[str]:
     width = max((len(source.name) for source in seen.sources), default=0)
     for source in seen.sources:
         yield from _source(source, width, seen, now, ink)
+    for name, end in seen.ending:
+        told = f"certificate of {masking.text(name)} {page.ending(end, now)}"
+        yield from page.wrapped(f"{told}; {status.renewal(name)}", " " * 10, "tls     ")
     if seen.lines:
         yield ""
         yield from _table(seen.lines, now, ink)

@@ -79,6 +79,11 @@ CAUSES = (
     Cause("hook-timed-out", "a hook took longer than it may", "raise options.timeout, or mend what it waits for"),
     Cause("hook-failed", "a hook failed", "agent show has its output; mend it and update the stack, or agent rerun"),
     Cause("error-output", "an output that means failure has a value", "agent show has it"),
+    Cause(
+        "certificate-ends",
+        "a certificate ends soon, and nobody is believed after that",
+        "whoever runs that server renews it; a file of this guest: replace it (ca_file, client_cert)",
+    ),
     Cause("hook-running", "a hook runs; nothing is wrong", "agent log --follow"),
     Cause("waits-behind", "a deployment waits for another one", "wait, or raise max_parallel"),
     Cause(

@@ -13,7 +13,7 @@ from agent.doctor.causes import BY_CODE, ORDER, Cause
 from agent.doctor.evidence import ABSENT, Evidence
 from agent.view import status
 from agent.view.guest import Guest, Known
-from agent.view.page import ago, span
+from agent.view.page import ago, ending, span
 
 OK, ODD, BAD = "ok", "odd", "bad"
 ROOM, INODES = 1 << 20, 16
@@ -52,6 +52,7 @@ def diagnose(evidence: Evidence) -> Diagnosis:
         _listed,
         _deployments,
         _endpoints,
+        _certificates,
     )
     findings = tuple(finding for step in steps for finding in step(evidence))
     pointing = [finding for finding in findings if finding.code]
@@ -243,6 +244,14 @@ def _endpoints(evidence: Evidence) -> Iterator[Finding]:
     for name, reached in evidence.endpoints:
         mark = BAD if reached.code else OK
         yield Finding(f"signal of {name}", mark, f"{reached.shown}: {reached.text}", reached.code)
+
+
+def _certificates(evidence: Evidence) -> Iterator[Finding]:
+    notice_s = evidence.guest.notice_s if evidence.guest else 0.0
+    for name, end in evidence.certificates.items():
+        soon = end - evidence.now < notice_s
+        text = f"{name} {ending(end, evidence.now)}"
+        yield Finding("certificate", ODD if soon else OK, text, "certificate-ends" if soon else "")
 
 
 def as_status(diagnosis: Diagnosis) -> int:

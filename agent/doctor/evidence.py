@@ -78,6 +78,7 @@ class Evidence:
     ready: tuple[Ready, ...] = ()
     endpoints: tuple[tuple[str, Reached], ...] = ()
     unit: str = ""
+    certificates: Mapping[str, float] = field(default_factory=dict)
 
 
 def gather(given: Given, *, ask: bool) -> Evidence:
@@ -107,6 +108,7 @@ def gather(given: Given, *, ask: bool) -> Evidence:
         ready=tuple(_ready(deployment, metadata.settings) for deployment in deployments),
         endpoints=tuple(_endpoints(seen, metadata.settings)) if ask else (),
         unit=_unit(settings),
+        certificates={**seen.bulletin.certificates, **metadata.certificates()},
     )
 
 

@@ -64,6 +64,12 @@ class Guest:
     booted_at: float
     documents: tuple[Document, ...]
     deployments: tuple[Known, ...]
+    notice_s: float = 0.0
+
+    def ending(self, now: float) -> tuple[tuple[str, float], ...]:
+        """Certificates that end within the time of notice, or have ended: address or file, and when."""
+        ends = self.bulletin.certificates.items()
+        return tuple(sorted((name, end) for name, end in ends if end - now < self.notice_s))
 
 
 def read(settings: Settings, *, everything: bool = False) -> Guest:
@@ -91,6 +97,7 @@ def read(settings: Settings, *, everything: bool = False) -> Guest:
         booted_at=booted_at(settings),
         documents=documents,
         deployments=tuple(_known(key, listed.get(key), posted, places, settings) for key in keys),
+        notice_s=settings.certificate_notice,
     )
 
 

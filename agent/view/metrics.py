@@ -32,6 +32,8 @@ def _lines(status: Status) -> Iterator[str]:
     yield from _gauge("source_up", "Whether a source answers.", up, "source")
     changed = {name: source.changed_at for name, source in sources.items()}
     yield from _gauge("source_changed_timestamp_seconds", "When its document changed last.", changed, "source")
+    ends = status.guest.bulletin.certificates
+    yield from _gauge("certificate_end_timestamp_seconds", "When a certificate ends.", ends, "certificate")
     started_at = status.guest.bulletin.started_at
     yield from _gauge("start_timestamp_seconds", "When the agent was started.", {"": started_at})
     if ended:

@@ -76,6 +76,10 @@ def ago(then: float, now: float) -> str:
     return f"{span(now - then)} ago" if now - then >= 1 else "just now"
 
 
+def ending(end: float, now: float) -> str:
+    return f"ends in {span(end - now)}" if end > now else f"ended {ago(end, now)}"
+
+
 def moment(at: float) -> str:
     """A time as the logs write it, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) if at else "-"

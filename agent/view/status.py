@@ -58,6 +58,7 @@ class Status:
     lines: tuple[Line, ...]
     fault: str
     next_step: str
+    ending: tuple[tuple[str, float], ...] = ()
 
     @property
     def pending(self) -> bool:
@@ -92,7 +93,7 @@ def judge(guest: Guest, now: float) -> Status:
     elif waiting and guest.bulletin.phases not in ("", PHASES_RUN):
         fault = f"the phases of this guest fail: {guest.bulletin.phases}"
         next_step = "mend that; they are run again by themselves"
-    return Status(guest, tuple(_sources(guest)), lines, fault, next_step)
+    return Status(guest, tuple(_sources(guest)), lines, fault, next_step, guest.ending(now))
 
 
 def _count(number: int, what: str) -> str:
@@ -178,6 +179,11 @@ def _said(known: Known) -> str:
     return f"status {known.status}" + (f": {plain(last.strip())}" if last else "")
 
 
+def renewal(name: str) -> str:
+    """What to do about a certificate that ends."""
+    return "whoever runs that server renews it" if "://" in name else "put a new one into that file"
+
+
 def short(known: Known) -> str:
     """What an operator may type for it: its name where that is a short word, else its id."""
     name = known.deployment.name
@@ -202,6 +208,10 @@ def as_json(status: Status, now: float) -> JsonMap:
         },
         "sources": [
             {"name": s.name, "changed_at": s.changed_at, "since": s.since, "fault": s.fault} for s in status.sources
+        ],
+        "certificates": [
+            {"name": name, "ends_at": end, "soon": (name, end) in status.ending}
+            for name, end in guest.bulletin.certificates.items()
         ],
         "deployments": [
             {

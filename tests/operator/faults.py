@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.fakes import Peer, Reply
 from tests.process.endpoint import Endpoint, answer, answering
 from tests.process.guest import Guest, kill
 from tests.waiting import LONGEST_S, until
@@ -207,6 +208,17 @@ def a_certificate(scene: Scene, facts: tuple[datetime.timedelta, datetime.timede
     context.load_cert_chain(scene.directory / "server.pem", scene.directory / "server.key")
     port = scene.undo.enter_context(tls_server(context))
     scene.ask_of(request_metadata_url=f"https://127.0.0.1:{port}/m.json", ca_file=str(authority) if known else "")
+
+
+@fault("certificate-ends")
+def a_certificate_that_ends_within_the_hour(scene: Scene) -> None:
+    authority = certificate(scene.directory, -HOUR, HOUR, "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(scene.directory / "server.pem", scene.directory / "server.key")
+    peer = scene.undo.enter_context(closing(Peer(context)))
+    peer.answers["/m.json"] = Reply(200, b'{"deployments": []}')
+    scene.ask_of(request_metadata_url=f"{peer.url}/m.json", ca_file=str(authority))
+    scene.guest.once()
 
 
 @fault("tls-failed")

@@ -48,6 +48,16 @@ def parsed(text: str) -> dict[tuple[str, ...], float]:
     return samples
 
 
+def test_the_end_of_each_certificate_is_told() -> None:
+    ends = {"https://heat:8004": 1_800_000_000.0, "/etc/ca.pem": 1_900_000_000.0}
+    seen = Seen(Places(Path("/s"), Path("/d")), Bulletin(certificates=ends), "", 0, 0.0, (), ())
+
+    samples = parsed(metrics.text(status.judge(seen, 1.0)))
+
+    found = {key[1]: end for key, end in samples.items() if key[0].endswith("certificate_end_timestamp_seconds")}
+    assert ends == found
+
+
 def test_states_sources_and_times_are_told_and_kept_up_to_date(guest: Guest, endpoint: Endpoint) -> None:
     file = guest.root / "metrics/agent.prom"
     file.parent.mkdir()

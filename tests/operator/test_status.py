@@ -2,15 +2,18 @@
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import require
+from tests.fakes import Peer, Reply
 from tests.operator.conftest import Ask
 from tests.operator.terminal import on_terminal
 from tests.process.endpoint import Endpoint, answering
@@ -46,6 +49,26 @@ def test_what_is_done_is_fine(guest: Guest, endpoint: Endpoint, ask: Ask) -> Non
     assert (0, {"web": "done", "database": "done"}) == (said.status, states(ask))
     assert "fine: 2 done" in said.stdout
     assert "request  answers, last change" in said.stdout
+
+
+@pytest.mark.parametrize(("notice", "told"), [("1209600", True), ("60", False)])
+def test_a_certificate_that_ends_soon_is_told_with_who_renews_it(
+    guest: Guest, endpoint: Endpoint, ask: Ask, authority: Path, notice: str, told: bool
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem", authority / "server.key")  # for two days
+    with closing(Peer(context)) as peer:
+        peer.answers["/m.json"] = Reply(200, json.dumps({"deployments": [endpoint.script("web", FINE)]}).encode())
+        guest.flags |= {"request_metadata_url": f"{peer.url}/m.json", "ca_file": str(authority / "ca.pem")}
+        guest.flags |= {"certificate_notice": notice}
+        guest.once()
+
+        said = " ".join(ask("status").stdout.split())
+
+    named = {end["name"]: end["soon"] for end in json.loads(ask("status", "--json").stdout)["certificates"]}
+    assert {peer.url: told, str(authority / "ca.pem"): False} == named
+    assert told is (f"tls certificate of {peer.url} ends in " in said)
+    assert told is ("whoever runs that server renews it" in said)
 
 
 def test_a_failure_comes_with_its_last_words_and_the_next_step(guest: Guest, endpoint: Endpoint, ask: Ask) -> None:
