@@ -4,7 +4,7 @@ PY := .ci/python
 BUILD := /tmp/os-deploy-agent-build
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fuzz hostile secrets image deb container lock clean qemu
+.PHONY: help demo test check bench fuzz hostile secrets image deb container lock clean qemu kinds
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ container:  ## build an image of a container that holds the agent, tagged localh
 qemu:  ## boot the image on an emulated machine and cut its power, as root (minutes)
 	@$(PY) -m tests.image qemu
 	@$(PY) -m pytest tests/image/qemu.py
+
+kinds:  ## build and boot images with the agent from a checkout and from the Debian package, as root (minutes)
+	@$(PY) -m tests.image install
+	@$(PY) -m pytest tests/image/kinds.py
 
 lock:  ## write .ci/locks again (LOCK=--upgrade takes the newest of everything)
 	@.ci/lock $(LOCK)
