@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ def once(engine: Engine) -> int:
         board = Board(engine.journal.places, "agent --once")
         deadline = time.time() + engine.settings.once_patience
         engine.cycle()
+        gc.freeze()  # see _poll
         while not told.stop:
             _post(engine, board)
             if engine.idle and (not engine.unsent() or time.time() >= deadline):
@@ -169,13 +171,16 @@ def summary(engine: Engine) -> str:
 
 def _poll(engine: Engine, paces: dict[str, Pace], now: float, jitter: Jitter) -> None:
     """Ask the sources that are due, and look again at what is held or unsent."""
-    sources = engine.metadata.names()
+    first, sources = not paces, engine.metadata.names()
     due = [name for name in sources if paces.setdefault(name, Pace()).due <= now]
     if not due and engine.next_due() > now:
         return
     if not due:  # an outcome or a held group is due between two polls: a repeat looks at the document first
         due = list(sources)
-    for name, answer in engine.cycle(due).items():
+    answers = engine.cycle(due)
+    if first:  # what is loaded by now stays: looking through it for garbage would copy it from each runner
+        gc.freeze()
+    for name, answer in answers.items():
         paces.setdefault(name, Pace()).plan_next(answer, time.time(), bounds(name, engine.settings), jitter)
 
 
