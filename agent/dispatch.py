@@ -81,7 +81,7 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
         try:
             journal.begin(deployment)
             told = {**_told(deployment, journal), **progress.told(deployment, journal.entry(deployment.key), settings)}
-            tree.prctl()  # loaded once here instead of in each child
+            _load()
             pid = _fork(deployment, journal)
             if pid == 0:
                 runner.main(deployment, journal, settings, lock, tell, told, refusal)
@@ -93,6 +93,13 @@ def start(deployment: Deployment, journal: Journal, settings: Settings) -> Runni
     finally:
         lock.release()  # of our copy: the child keeps the lock
     return Running(deployment.key, pid, os.pidfd_open(pid), hear, handing_over=settings.runner == UNIT)
+
+
+def _load() -> None:
+    """What each child would load for itself otherwise: the usual hook, and a library."""
+    from agent.hooks import script  # noqa: F401, PLC0415 - an agent that begins nothing does without
+
+    tree.prctl()
 
 
 def _pipe(deployment: Deployment) -> tuple[int, int]:

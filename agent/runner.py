@@ -20,12 +20,7 @@ from typing import NoReturn
 
 from agent import hooks, log, masking, model, options, process, progress, state
 from agent.errors import StateError, Unavailable
-from agent.hooks import (
-    reading,
-    script,  # noqa: F401 - the usual hook, loaded once here instead of in each child
-    user,
-    workplace,
-)
+from agent.hooks import reading, user, workplace
 from agent.journal import Journal
 from agent.live import JOURNALD, LiveLog, journald
 from agent.model import Deployment, JsonMap, Outcome

@@ -6,7 +6,6 @@ Repeating is not decided here. Heat's signal names no deployment, so whoever rep
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -16,7 +15,7 @@ from agent import jsontext, log, model, parse
 from agent.answers import Response
 from agent.aws import sign_v2, sign_v4
 from agent.errors import Refused, Unavailable
-from agent.identity import Tokens
+from agent.identity import Tokens, client_id
 from agent.model import Credentials, Endpoint, Json, JsonMap
 from agent.settings import Settings
 from agent.transport import Client, show
@@ -171,7 +170,7 @@ def _send_zaqar(endpoint: Endpoint, body: bytes, client: Client, tokens: Tokens)
         token = tokens.get(who)
         base = token.endpoint("messaging", who.region_name).removesuffix("/v2")
         url = f"{base}/v2/queues/{quote(endpoint.queue_id, safe='')}/messages"
-        own = {"X-Auth-Token": token.id, "X-Project-Id": who.project_id, "Client-ID": str(uuid.uuid4())}
+        own = {"X-Auth-Token": token.id, "X-Project-Id": who.project_id, "Client-ID": client_id()}
         return client.request("POST", url, headers={**_HEADERS, **own}, body=message)
 
     _with_token(post, who, tokens)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import socket
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from agent import jsontext, log, tls, transport, urls
 from agent.errors import AgentError, MetadataError, Unavailable
-from agent.identity import Tokens
+from agent.identity import Tokens, client_id
 from agent.model import Credentials, JsonMap
 from agent.settings import Settings
 from agent.transport import show
@@ -120,7 +119,7 @@ def _subscribe(settings: Settings, tokens: Tokens) -> tuple[Connection, float]:
         made.connect(url, redirect_limit=0)  # the token is for this host
         _exchange(made, "authenticate", {**project, "X-Auth-Token": token.id}, {})
         body: JsonMap = {"queue_name": settings.zaqar_queue_id, "ttl": int(TTL_S)}
-        _exchange(made, "subscription_create", {**project, "Client-ID": str(uuid.uuid4())}, body)
+        _exchange(made, "subscription_create", {**project, "Client-ID": client_id()}, body)
         made.settimeout(_DRAIN_S)
     except (websocket.WebSocketException, OSError, ValueError) as exc:
         made.shutdown()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import ssl
 
 _FILES = ("ca_file", "client_cert", "client_key")
-_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_BLOCK = rb"(?s)-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----"
 READING_S = 30.0
 
 
@@ -97,7 +97,7 @@ def _read_ends(path: Path) -> bytes:
     except ImportError:  # an extra: without it nobody is told beforehand
         return b""
     ends = []
-    for block in _BLOCK.findall(path.read_bytes()) if path.is_file() else ():
+    for block in re.findall(_BLOCK, path.read_bytes()) if path.is_file() else ():
         with suppress(ValueError):
             certificate = x509.load_pem_x509_certificate(block)
             # what cryptography had before version 42 does not say that it is in UTC

@@ -7,7 +7,6 @@ is lost for good. An empty queue says that nothing changed, not that there is no
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -15,7 +14,7 @@ from urllib.parse import quote
 from agent import jsontext, log, parse, urls
 from agent.answers import Response
 from agent.errors import MetadataError, Refused, Unavailable
-from agent.identity import Tokens
+from agent.identity import Tokens, client_id
 from agent.model import Credentials, Document, Json, JsonMap
 from agent.settings import Settings
 from agent.transport import Client
@@ -112,7 +111,7 @@ def _ask(settings: Settings, client: Client, tokens: Tokens, who: Credentials, m
         token = tokens.get(who)
         base = token.endpoint("messaging", who.region_name).removesuffix("/v2")
         url = f"{base}/v2/queues/{quote(settings.zaqar_queue_id, safe='')}/messages?{query}"
-        own = {"X-Auth-Token": token.id, "X-Project-Id": who.project_id, "Client-ID": str(uuid.uuid4())}
+        own = {"X-Auth-Token": token.id, "X-Project-Id": who.project_id, "Client-ID": client_id()}
         return client.request(method, url, headers={"Accept": "application/json", **own})
 
     return _with_token(ask, who, tokens)
