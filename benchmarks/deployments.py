@@ -14,7 +14,7 @@ from benchmarks.scratch import Bench, Side
 from benchmarks.table import Row
 
 TARGET = 1.5
-SLOWEST_S = 120.0
+SLOWEST_S = 900.0  # a thousand deployments on a machine that others use
 
 
 @dataclass(frozen=True)
