@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from agent import engine, parse, runner, tree
+from agent.hooks import script
 from agent.live import LiveLog
 from agent.settings import Given, Settings
 
-assert engine  # what a daemon has loaded when it starts a runner
+assert engine and script  # what a daemon has loaded when it starts a runner
 
 
 def main(root: Path) -> None:
