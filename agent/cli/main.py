@@ -77,9 +77,12 @@ def entry() -> None:
 
 def main(argv: Sequence[str], name: str = "agent") -> int:
     """Run one command; returns its exit status. Errors of the world become one line on stderr."""
+    gc.disable()  # nothing that is loaded is garbage, and looking for some is a tenth of many a command's time
     try:
         if name in DOORS:
-            status: int = import_module(DOORS[name]).main(name, list(argv))
+            door = import_module(DOORS[name])
+            _loaded()
+            status: int = door.main(name, list(argv))
         else:
             status = _agent(list(argv))
     except AgentError as exc:
@@ -90,24 +93,34 @@ def main(argv: Sequence[str], name: str = "agent") -> int:
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    finally:
+        gc.enable()
     return status
+
+
+def _loaded() -> None:
+    """From here on garbage is looked for, but not among what is there already."""
+    gc.freeze()
+    gc.enable()
 
 
 def _agent(argv: list[str]) -> int:
     command = next((word for word in argv if word in COMMANDS), "")
-    if command == "status":
-        gc.disable()  # it ends before garbage matters, and looking for some is a tenth of its time
     parser = _parser(command, whole=bool(argv) and not (command and _only_common(argv)))
     arguments = parser.parse_args(argv)
     from agent import log  # noqa: PLC0415 - most doors write no events
 
     log.set_level(arguments.log_level)
     if command:
-        status: int = import_module(COMMANDS[command][0]).run(arguments)
+        module = import_module(COMMANDS[command][0])
+        if command != "status":  # which ends before garbage matters
+            _loaded()
+        status: int = module.run(arguments)
         return status
     if arguments.once:
         from agent.cli import run  # noqa: PLC0415 - only the asked command is imported
 
+        _loaded()
         return run.once(arguments)
     parser.print_help()
     if not argv:
