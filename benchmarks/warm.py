@@ -20,7 +20,8 @@ from agent.hooks import script
 from agent.live import LiveLog
 from agent.settings import Given, Settings
 
-assert engine and script  # what a daemon has loaded when it starts a runner
+assert engine  # what a daemon has loaded when it starts a runner
+assert script
 
 
 def main(root: Path) -> None:
