@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from agent import pace
 from agent.collectors import config_drive, ec2
-from agent.daemon import _bounds
 from agent.errors import MetadataError, Unavailable
 from agent.identity import Tokens
 from agent.model import Document
@@ -126,7 +126,7 @@ def test_the_address_that_answered_last_time_goes_first(peer: Peer, client: Clie
 def test_it_is_asked_seldom(root: Path) -> None:
     settings = Given(root).settings()
 
-    assert [(300.0, 300.0)] * 2 == [_bounds(name, settings) for name in ("ec2", "config_drive")]
+    assert [(300.0, 300.0)] * 2 == [pace.bounds(name, settings) for name in ("ec2", "config_drive")]
 
 
 # ---------------------------------------------------------------------------------------- real addresses
