@@ -35,6 +35,7 @@ from agent.model import Deployment, Entry, Json, JsonMap
 from agent.state import Places
 
 _ABOUT_SENDING = frozenset({"tries", "reason", "next_try_at", "refused_at", "superseded_at", "signalled_at"})
+FOREIGN_S = 86400.0  # the old tools may be at it still, and signal by what their mark says
 _FORGETTABLE = model.SETTLED | {model.UNKNOWN, model.RECEIVED}
 
 
@@ -164,8 +165,9 @@ class Journal:
     def strip(self) -> None:
         """Take secrets out of the marks and outcomes that are done with. Raises StateError; the next call goes on."""
         for key in sorted(key for key in self._unstripped if self.entry(key).progress in model.SETTLED):
-            self._strip(key)
-            self._unstripped.discard(key)
+            if key in self._records or self._marked_at(key) < self._clock() - FOREIGN_S:
+                self._strip(key)
+                self._unstripped.discard(key)
 
     def _strip(self, key: str) -> None:
         mark, body = _content(self.places.mark(key)), _content(self.places.outcome(key))
@@ -179,6 +181,13 @@ class Journal:
             state.write(self.places.outcome(key), state.dump(rest))
         if key in self._records and not self._records[key].get("bare"):
             self.note(key, bare=True)
+
+    def _marked_at(self, key: str) -> float:
+        """Seconds since the epoch; infinity for a mark that is gone."""
+        try:
+            return self.places.mark(key).stat().st_mtime
+        except OSError:
+            return float("inf")
 
     def _holds_secrets(self, key: str) -> bool:
         mark, body = _content(self.places.mark(key)), _content(self.places.outcome(key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,14 @@ def test_marks_that_earlier_versions_or_the_old_tools_filled_are_emptied_at_the_
     record = guest.state / "journal/id-web.json"
     record.write_text(json.dumps({name: v for name, v in guest.journal()["id-web"].items() if name != "bare"}))
     (guest.deployed / "id-web.json").write_text(whole)
-    (guest.deployed / "by-the-old-tools.json").write_text(whole)
+    for name, age_s in (("by-the-old-tools", 2 * 86400), ("they-are-at-it", 60)):
+        (guest.deployed / f"{name}.json").write_text(whole)
+        os.utime(guest.deployed / f"{name}.json", (time.time() - age_s,) * 2)
     (guest.deployed / "touched.json").touch()
 
     guest.once()
 
-    assert {} == found(guest)
+    assert ["var/lib/heat-config/deployed/they-are-at-it.json"] == [*found(guest)]
     assert b"" == (guest.deployed / "touched.json").read_bytes()
     assert 1 == len(endpoint.of("web"))
 
