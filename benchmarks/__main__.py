@@ -39,7 +39,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no measurement {unknown[0]!r}; there are {', '.join(MEASUREMENTS)}")
     ours.python()  # environments are made now, not while something is measured
-    peers.heat_agents()
+    peers.unpacked()
     with tempfile.TemporaryDirectory(prefix="os-deploy-agent-bench-") as directory:
         usual = [name for name in MEASUREMENTS if name not in UNLESS_NAMED]
         measure(Path(directory), options.names or usual, quick=options.quick)

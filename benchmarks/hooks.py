@@ -210,7 +210,7 @@ def _ours(place: Path, case: Case) -> _Warm:
 
 def _theirs(place: Path, case: Case) -> _Program:
     told = place / "deployment.json"
-    (program,) = peers.heat_agents().glob(f"heat-config-{case.group}/install.d/hook-{case.group}.py")
+    (program,) = peers.unpacked().glob(f"heat-config-{case.group}/install.d/hook-{case.group}.py")
     upper = case.group.upper().replace("-", "_")
     below = {f"HEAT_{upper}_WORKING": f"{place}/working", f"HEAT_{upper}_OUTPUTS": f"{place}/outputs"}
     (place / "working/bench").mkdir(parents=True)

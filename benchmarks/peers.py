@@ -22,7 +22,6 @@ from benchmarks.cost import Command
 from benchmarks.server import CHECKOUT
 
 LOCK = CHECKOUT / ".ci/locks/peers.txt"
-_SOURCE = "heat-agents"
 
 # os-apply-config appends to /var/log when it is root, and no setting of its own says otherwise.
 _NOT_ROOT = "import os\nos.geteuid = lambda: 65534\n"
@@ -34,13 +33,13 @@ def environment() -> Path:
 
 
 @functools.cache
-def heat_agents() -> Path:
-    """The unpacked source of heat-agents beside the peers' environment, fetched on first use."""
-    home = environment().with_name(f"{environment().name}-{_SOURCE}")
+def unpacked(name: str = "heat-agents") -> Path:
+    """The unpacked source of what the lock pins beside the peers' environment, fetched on first use."""
+    home = environment().with_name(f"{environment().name}-{name}")
     if home.exists():
         return home
-    pinned = re.search(rf"^{_SOURCE}==(?:.*\\\n)*.*\n", LOCK.read_text(), re.MULTILINE)
-    assert pinned, f"{LOCK} pins no {_SOURCE}"
+    pinned = re.search(rf"^{name}==(?:.*\\\n)*.*\n", LOCK.read_text(), re.MULTILINE)
+    assert pinned, f"{LOCK} pins no {name}"
     with tempfile.TemporaryDirectory(dir=home.parent) as scratch:
         wanted = Path(scratch) / "wanted.txt"
         wanted.write_text(pinned[0])
@@ -53,7 +52,7 @@ def heat_agents() -> Path:
             "--disable-pip-version-check",
             "download",
         ]
-        only = ["--no-deps", "--no-binary", _SOURCE, "--require-hashes", "--dest", scratch, "-r", str(wanted)]
+        only = ["--no-deps", "--no-binary", name, "--require-hashes", "--dest", scratch, "-r", str(wanted)]
         subprocess.run([*pip, *only], check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
         (archive,) = Path(scratch).glob("*.tar.gz")
         with tarfile.open(archive) as packed:
@@ -89,7 +88,7 @@ class Theirs:
 
     def _arrange(self, configuration: Path) -> None:
         """The directories as the elements heat-config and heat-config-script make them in an image."""
-        source = heat_agents()
+        source = unpacked()
         for name in ("cache", "backup", "hooks", "quiet", "tmp", "configure.d"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         template = self.root / "templates" / self._shell_config.relative_to("/")

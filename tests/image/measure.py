@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from shipping import deb
 from shipping.cache import CHECKOUT
-from tests.image import install, machine
+from tests.image import install, machine, old
 from tests.image.machine import Instance, Source, bootstrap
 from tests.image.test_boot import OWN, SCRIPT
 from tests.process.endpoint import Endpoint
@@ -25,9 +26,14 @@ OLD_TOOLS = ("os-collect-config", "os-apply-config", "os-refresh-config", "dib-u
 
 def main() -> int:
     image, without = install.built(), install.root()
-    print(f"image without the agent        {mebibytes(without):6.0f} MiB")
-    print(f"added by the elements          {mebibytes(image) - mebibytes(without):6.0f} MiB")
-    print(f"the old tools' packages        {old_tools():6.0f} MiB")
+    nothing, old_nothing, old_image = (mebibytes(root) for root in (without, old.root(), old.built()))
+    print(f"load of this machine           {os.getloadavg()[0]:6.1f}, {os.cpu_count()} cores")
+    print(f"image without the agent        {nothing:6.0f} MiB")
+    print(f"added by the elements          {mebibytes(image) - nothing:6.0f} MiB")
+    print(f"added by the old tools' own    {old_image - nothing:6.0f} MiB")
+    print(f"  by packages they build with  {old_nothing - nothing:6.0f} MiB, which stay in it")
+    print(f"  by themselves                {old_image - old_nothing:6.0f} MiB")
+    print(f"the old tools' Python packages {old_tools():6.0f} MiB")
     print(f"Debian package                 {deb.package().stat().st_size / 2**20:6.1f} MiB")
     for what, source in (("a file that is there", there), ("cloud-init, NoCloud", machine.no_cloud)):
         taken = [boot_to_signal(image, source) for _ in range(BOOTS)]
