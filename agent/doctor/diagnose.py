@@ -139,10 +139,12 @@ def _sources(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _forgotten(evidence: Evidence) -> str:
-    """The sources that the last agent knew by flags or variables of its own, "" when there are none."""
-    posted = evidence.guest.bulletin if evidence.guest else None
-    known = [name for name in posted.sources if name not in evidence.named] if posted else []
-    return f"{posted.command} asked {', '.join(known)}" if posted and known else ""
+    """The sources that answered the last agent, which knew them by flags or variables of its own; "" for none."""
+    if evidence.guest is None:
+        return ""
+    posted = evidence.guest.bulletin
+    known = [name for name, source in posted.sources.items() if name not in evidence.named and not source.fault]
+    return f"{posted.command} asked {', '.join(known)}" if known else ""
 
 
 def _listed(evidence: Evidence) -> Iterator[Finding]:

@@ -96,9 +96,9 @@ def a_server_without_software_config(scene: Scene) -> None:
     scene.ask_of(collectors="heat_local,cfn,heat", request_metadata_url="")
 
 
-@fault("flags-missing", "", CLOSED)
-def a_source_that_only_flags_named(scene: Scene, address: str) -> None:
-    scene.guest.once(request_metadata_url=address or scene.endpoint.metadata_url)
+@fault("flags-missing")
+def a_source_that_only_flags_named(scene: Scene) -> None:
+    scene.guest.once()
     scene.ask_of(request_metadata_url="", collectors="heat_local")
 
 
