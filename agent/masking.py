@@ -46,10 +46,13 @@ _KNOWN_FORMS = (
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"  # JSON web tokens
     r"|\$(?:1|2[aby]|5|6|y)\$[./A-Za-z0-9$=,-]{16,}"  # crypt(3)
 )
-_HINT = re.compile(
-    rb"(?i:passw|pwd|phrase|token|secret|key|credential|cookie|authori|signature|_sig|bearer|basic|digest|negotiate)"
-    rb"|://|gAAAAA|AKIA|ASIA|eyJ|\$[1256y]"
-)  # without one of these no rule fits
+# Without one of these no rule fits: words in any case, and marks as they are. Searching for each of them takes a
+# twentieth of what one pattern takes that ignores case.
+_WORDS = (
+    *(b"passw", b"pwd", b"phrase", b"token", b"secret", b"key", b"credential", b"cookie", b"authori", b"signature"),
+    *(b"_sig", b"bearer", b"basic", b"digest", b"negotiate"),
+)
+_MARKS = (b"://", b"gAAAAA", b"AKIA", b"ASIA", b"eyJ", b"$1", b"$2", b"$5", b"$6", b"$y")
 _URL = r"(?<![\w+.-])[A-Za-z][\w+.-]{0,30}://[^\s\"'<>\\]+"
 _PLAIN_QUERY = {
     *("SignatureMethod", "SignatureVersion", "Timestamp", "Expires", "temp_url_expires"),
@@ -141,7 +144,8 @@ class Veil:
 
 def looks(chunk: bytes) -> bytes:
     """Bytes of a stream with what looks like a credential masked; one look is all it costs where nothing does."""
-    if not _HINT.search(chunk):
+    lowered = chunk.lower()
+    if not (any(word in lowered for word in _WORDS) or any(mark in chunk for mark in _MARKS)):
         return chunk
     return text(chunk.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
