@@ -139,9 +139,9 @@ def control(template: Path) -> Control:
     if not text.strip():
         return Control()
     try:
-        declared = yamltext.decode(text, str(path))
+        declared = yamltext.decode(text, "it")
     except MetadataError as exc:
-        raise ApplyError(f"reading {exc}") from exc
+        raise ApplyError(f"reading {path}: {exc}") from exc
     if not declared:
         return Control()
     if not isinstance(declared, dict):

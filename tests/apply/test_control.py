@@ -11,7 +11,7 @@ from agent.errors import ApplyError
 def test_a_control_file_nested_without_end_is_refused_and_ends_nobody(tmp_path: Path) -> None:
     (tmp_path / "motd.oac").write_text("[" * 30_000)
 
-    with pytest.raises(ApplyError, match="nested too deeply"):
+    with pytest.raises(ApplyError, match=": it is nested deeper than 64 levels"):
         templates.control(tmp_path / "motd")
 
 
