@@ -1,14 +1,14 @@
 """`python leisure.py run_cases.py ...`: run the cases at the pace of a machine with much else to do.
 
 The recorded runners bound what they wait for by a few seconds of a quiet machine. For this process the clock by which
-they do so goes twenty times slower; the programs that it starts live by the real one.
+they do so goes five times slower; the programs that it starts live by the real one.
 """
 
 import runpy
 import sys
 import time
 
-SLOWER = 20
+SLOWER = 5
 real_monotonic = time.monotonic
 
 
