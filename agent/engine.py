@@ -25,15 +25,14 @@ from agent import (
     keeping,
     log,
     model,
-    parse,
     progress,
     runner,
     seal,
-    signaller,
 )
 from agent.cleaning import Cleaning
+from agent.delivery import Delivery
 from agent.dispatch import Running
-from agent.errors import AgentError, Refused, SettingsError, StateError, Unavailable
+from agent.errors import StateError
 from agent.journal import Journal
 from agent.metadata import Answer, Metadata, places
 from agent.model import Deployment, Entry
@@ -42,7 +41,6 @@ from agent.reboots import Reboots
 from agent.refresh import Refresh
 from agent.settings import Given, Settings
 
-FIRST_RETRY_S = 1.0
 STRIP_S = 1.0  # between two times that the documents are written without what is done, while others wait
 IDENTITY_S = 300.0  # for so long cloud-init is waited for, which tries to reach its metadata service
 
@@ -68,23 +66,26 @@ class Engine:
         self.journal = Journal(places(self.settings), clock)
         self.refresh = Refresh(places(self.settings), clock, stays=can_hold)
         self.running: dict[str, Running] = {}
-        self.failed: set[str] = set()
         self.holding: dict[str, float] = {}
         self._queue: deque[Deployment] = deque()
         self._listed: dict[str, Deployment] = {}
         self._cancelled: set[str] = set()
-        self._taken: list[str] = []
+        self._delivery = Delivery(self.journal, self.metadata, clock, jitter)
         self._reboots = Reboots(self.journal, clock)
         self._noted: frozenset[str] | None = None
         self._cleaning = Cleaning(clock)
         self._stripped_at = 0.0
         self._began = clock()
         self._clock = clock
-        self._jitter = jitter
 
     @property
     def settings(self) -> Settings:
         return self.metadata.settings
+
+    @property
+    def failed(self) -> Collection[str]:
+        """The keys of deployments that failed since the start."""
+        return self._delivery.failed
 
     def open(self) -> None:
         """Read the state that an earlier agent left, and take over its runners. The caller holds the lock.
@@ -140,7 +141,7 @@ class Engine:
         ):
             match step:
                 case Signal(deployment):
-                    self._deliver(deployment)
+                    self._delivery.send(deployment)
                 case Run(deployment):
                     self.holding.pop(deployment.key, None)
                     self._queue.append(deployment)
@@ -158,9 +159,7 @@ class Engine:
             self._clean()
             self._start()
         finally:
-            taken, self._taken = self._taken, []
-            for key in taken:
-                self.journal.settle(key, model.SIGNALLED)
+            self._delivery.record()
         if self._reboots.wanted:
             self._reboot()
         elif not (self.running or self._queue) and self.refresh.waiting:
@@ -242,7 +241,7 @@ class Engine:
                     return
             case _:
                 self._tell_who_waited(deployment.key)
-        self._deliver(deployment)
+        self._delivery.send(deployment)
 
     def stop_all(self) -> None:
         """Let go of the runners: they go on without us, and the next agent takes them over. Bounded, see dispatch."""
@@ -335,7 +334,7 @@ class Engine:
             return
         if failed := self._reboots.act(self.settings):
             for key in failed:
-                self._deliver(self._listed[key])
+                self._delivery.send(self._listed[key])
             self.advance()
 
     def _withdraw(self, deployments: Collection[Deployment], fresh: Collection[str]) -> None:
@@ -379,53 +378,3 @@ class Engine:
                 reason = hooks.missing(deployment.group, self.settings, os.environ)
                 log.warning("held", deployment=deployment.id, seconds=round(until - self._clock()), reason=reason)
         self.holding[deployment.key] = until
-
-    # -------------------------------------------------------------------------------------------- signal
-
-    def _deliver(self, deployment: Deployment) -> None:
-        """Send a stored outcome once and record what came of it."""
-        key = deployment.key
-        body = self.journal.outcome(key)
-        if parse.status_from(body.get("deploy_status_code")) or model.failing_outputs(deployment, body):
-            self.failed.add(key)
-        if deployment.endpoint.lost:
-            self._try_later(deployment, Unavailable(_not_at_hand(deployment), sent=False), 0.0)
-            return
-        if not deployment.endpoint.wanted:
-            self.journal.settle(key, model.SIGNALLED, "nobody waits for a signal")
-            return
-        try:
-            known = self.metadata.connection(signaller.SECTIONS.get(deployment.endpoint.transport, ""))
-            signaller.send(
-                deployment.endpoint, model.told(body), known.client, known.tokens, signaller.own(self.settings)
-            )
-        except Refused as exc:
-            if exc.final:
-                self.journal.settle(key, model.REFUSED, str(exc))
-                log.error("outcome refused for good", deployment=deployment.id, reason=str(exc))
-            else:
-                self._try_later(deployment, exc, 0.0)
-        except Unavailable as exc:
-            self._try_later(deployment, exc, exc.retry_after_s)
-        except SettingsError as exc:
-            self._try_later(deployment, exc, 0.0)
-        else:
-            self._taken.append(key)
-            log.info("outcome signalled", deployment=deployment.id, status=body.get("deploy_status_code"))
-
-    def _try_later(self, deployment: Deployment, exc: AgentError, at_least_s: float) -> None:
-        entry, now = self.journal.entry(deployment.key), self._clock()
-        if entry.received_at and now - entry.received_at > self.settings.signal_patience + self.settings.hook_timeout:
-            self.journal.settle(deployment.key, model.REFUSED, f"given up: {exc}")
-            log.error("outcome given up", deployment=deployment.id, reason=str(exc))
-            return
-        longest = min(FIRST_RETRY_S * 2.0 ** min(entry.tries, 30), self.settings.signal_backoff)
-        wait = max(at_least_s, self._jitter(longest / 2, longest))
-        self.journal.tried(deployment.key, str(exc), now + wait)
-        log.warning("outcome not taken", deployment=deployment.id, again_in_s=round(wait, 1), reason=str(exc))
-
-
-def _not_at_hand(deployment: Deployment) -> str:
-    names, source = ", ".join(deployment.endpoint.lost), deployment.source
-    why = f"this guest keeps the values of {names} no more, or cannot unseal them"
-    return f"signalling '{deployment.name}': {why}; source {source} may say them again, else update the deployment"

@@ -46,6 +46,7 @@ from hypothesis.errors import NoSuchExample
 
 from agent import log, model, parse
 from agent.answers import Response
+from agent.delivery import Delivery
 from agent.dispatch import Running
 from agent.engine import Engine
 from agent.errors import Refused, Unavailable
@@ -514,8 +515,9 @@ class Driven(Engine):
         self.world, self.file = world, root / "var/lib/os-collect-config/local-data/heat.json"
         self.boot = root / "proc/sys/kernel/random/boot_id"
         flags = {"collectors": SOURCE, "kill_grace": "0", "max_parallel": "9", "reboot_command": ""}
-        super().__init__(Given(root, flags), can_hold=False, clock=world.clock, jitter=lambda _low, high: high)
+        super().__init__(Given(root, flags), can_hold=False, clock=world.clock)
         self.journal = world.journal  # type: ignore[assignment]
+        self._delivery = Delivery(self.journal, self.metadata, world.clock, lambda _low, high: high)
         self._reboots = Reboots(self.journal, world.clock)
         known = Connection(Wire(world), self.metadata.connection("").tokens)  # type: ignore[arg-type]
         self.metadata.connection = lambda _section: known  # type: ignore[method-assign]
