@@ -57,7 +57,7 @@ def plan(document: Document, root: Path, *, once: bool = False) -> Plan:
 
     trial = scene.copy()
     _declare(trial, declared, empty)
-    withdrawn = _withdrawn(trial, memory, copies)
+    withdrawn = _withdrawn(trial, memory, copies, declared)
     kept: set[str] = set()
     for path in withdrawn:
         left = originals.withdraw(scene, memory, path)
@@ -65,7 +65,7 @@ def plan(document: Document, root: Path, *, once: bool = False) -> Plan:
         warnings += [f"{inner} stays as it is: somebody changed it after it was placed" for inner in left]
     warnings += _declare(scene, declared, empty)  # also what was just withdrawn as a copy
     before = scene.copy()
-    written = _copy_all(scene, copies, frozenset(memory.saved))
+    written = _copy_all(scene, copies, declared, frozenset(memory.saved))
     new = originals.remember(memory, before, scene, written, withdrawn)
     if new.saved:
         originals.make_home(scene, HOME)  # permissions may concern what is above it
@@ -163,21 +163,26 @@ def _put_file(scene: Scene, path: str, content: bytes, mode: int) -> None:
 Owned: TypeAlias = "tuple[Copy, tuple[int, int] | None]"
 
 
-def _copy_all(scene: Scene, copies: Iterable[Owned], ours: frozenset[str]) -> list[Written]:
+def _copy_all(scene: Scene, copies: Iterable[Owned], declared: Iterable[Made], ours: frozenset[str]) -> list[Written]:
     """Decide about every entry in order; what an entry places can be the source of a later one."""
-    written = []
+    written: list[Written] = []
+    settled = (scene.settle(directory.path) for directory, _ in declared)
+    passed = {path for path in settled if scene.node(path).kind == LINK}  # links that others rely on
     for copy, owner in copies:
         for source, dest in _targets(scene, copy):
+            if scene.settle(dest) in passed:
+                raise InvalidConfig(f"{copy.where}: {dest} is a link that an earlier entry relies on; keep one of them")
+            passed |= scene.links(dest)
             written += [Written(path, copy.merge) for path in _copy(scene, copy, source, dest, owner, ours)]
     return written
 
 
-def _withdrawn(scene: Scene, memory: Memory, copies: list[Owned]) -> tuple[str, ...]:
+def _withdrawn(scene: Scene, memory: Memory, copies: list[Owned], declared: list[Made]) -> tuple[str, ...]:
     """The paths of earlier documents that this one does not place, as a trial shows."""
     trial = scene.copy()
     for path in memory.saved:
         trial.remove(path)
-    written = _copy_all(trial, copies, frozenset(memory.saved))
+    written = _copy_all(trial, copies, declared, frozenset(memory.saved))
     tops = {trial.settle(dest) for copy, _ in copies for _, dest in _targets(trial, copy)}
     current = tops | {entry.path for entry in written}
     replaced = [entry.path for entry in written if not entry.merged and entry.path not in memory.saved]

@@ -116,6 +116,12 @@ class Scene:
         """The path with every link in it followed."""
         return self._walk(path, last=True)
 
+    def links(self, path: str) -> set[str]:
+        """The links that `settle` follows."""
+        passed: set[str] = set()
+        self._walk(path, last=False, passed=passed)
+        return passed
+
     def glob(self, pattern: str) -> list[str]:
         """The paths that match, spelled as the pattern spells them, in order; a hidden name only by its dot."""
         found = ["/"]
@@ -208,7 +214,7 @@ class Scene:
                 return above.kind != DIRECTORY or above.fresh
         return False
 
-    def _walk(self, path: str, *, last: bool) -> str:
+    def _walk(self, path: str, *, last: bool, passed: set[str] | None = None) -> str:
         done, left, followed = "/", path.strip("/").split("/"), 0
         while left:
             part = left.pop(0)
@@ -225,6 +231,8 @@ class Scene:
             followed += 1
             if followed > LINKS:
                 raise ApplyError(f"looking at {path}: too many links")
+            if passed is not None:
+                passed.add(candidate)
             done = "/" if node.target.startswith("/") else done
             left = [*node.target.split("/"), *left]
         return done

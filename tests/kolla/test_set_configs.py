@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -34,6 +35,28 @@ def test_a_second_run_touches_nothing(root: Path, always: Door) -> None:
     answer = always()
 
     assert (0, "") == (answer.returncode, answer.stderr)
+    assert before == snapshot(root)
+
+
+@pytest.mark.parametrize(
+    "relying",
+    [
+        {"config_files": [entry("a", "/etc/d/x"), entry("a", "/etc/d")]},
+        {"config_files": [entry("a", "/etc/d")], "directories": [{"path": "/etc/d", "owner": "me", "perm": "0700"}]},
+    ],
+    ids=["a-file-behind-it", "a-declared-directory"],
+)
+def test_a_link_that_an_earlier_entry_relies_on_is_not_replaced(
+    root: Path, always: Door, relying: dict[str, object]
+) -> None:
+    (root / "etc/d").symlink_to("/var")
+    lay(root, {"command": "c", **relying}, a="1")
+    before = snapshot(root)
+
+    answer = always()
+
+    assert 0 != answer.returncode
+    assert "/etc/d is a link that an earlier entry relies on" in answer.stderr
     assert before == snapshot(root)
 
 
@@ -382,4 +405,4 @@ def test_the_program_loads_no_yaml_for_json(doors: Path, tmp_path: Path) -> None
     )
 
     assert 0 == answer.returncode
-    assert "yaml" not in answer.stderr
+    assert not re.search(r"\byaml\b", answer.stderr)
