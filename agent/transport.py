@@ -178,6 +178,8 @@ class Client:
             raise Unavailable(f"{shown}: {_cause(exc)}", sent=not _never_connected(exc)) from exc
         except UnicodeError as exc:
             raise SettingsError(f"{shown}: its headers cannot be sent ({exc}); look at the ids in them") from exc
+        except ValueError as exc:  # urllib3 hands on a chunk of negative length
+            raise Unavailable(f"{shown}: the answer is no HTTP ({exc})") from exc
         except OSError as exc:
             raise SettingsError(f"{shown}: {exc}; see ca_file and client_cert") from exc
         lower = {name.lower(): value for name, value in answer.headers.items()}

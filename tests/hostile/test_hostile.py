@@ -66,6 +66,14 @@ def test_an_answer_that_claims_a_length_of_thousands_of_digits_is_too_long() -> 
             client.request("GET", f"{peer.url}/x")
 
 
+def test_a_piece_of_negative_length_is_no_answer() -> None:
+    with closing(Peer()) as peer, closing(Client(Limits(2.0, 2.0, 5.0))) as client:
+        peer.answers["/x"] = Raw([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-11\r\n\r\n"])
+
+        with pytest.raises(Unavailable, match="no HTTP"):
+            client.request("GET", f"{peer.url}/x")
+
+
 @pytest.mark.parametrize("target", ["http://[::1", "//[", "http://127.0.0.1:99999/"])
 def test_a_redirect_to_what_is_no_url_is_an_answer_that_cannot_be_used(target: str) -> None:
     with closing(Peer()) as peer, closing(Client(Limits())) as client:
