@@ -103,10 +103,10 @@ def unsent(guest: Guest, endpoint: Endpoint) -> Guest:
     """A guest with a key, whose hook has run and whose outcome nobody took."""
     path = guest.root / "key"
     path.write_bytes(KEY)
-    guest.flags |= {"seal_key": "/key", "once_patience": "0"}
+    guest.flags |= {"seal_key": "/key"}
     endpoint.serve(deployment(endpoint, "web"))
     endpoint.spoil = answering(503)
-    assert 2 == guest.once().status
+    assert 2 == guest.once(once_patience="0").status
     assert {} == found(guest)
     endpoint.spoil = lambda _request, _name: False
     return guest
@@ -127,7 +127,7 @@ def test_without_its_key_it_waits_for_the_source_and_is_told_then(
     else:
         del unsent.flags["seal_key"]
     endpoint.metadata_status = 500
-    without = unsent.once()
+    without = unsent.once(once_patience="0")
     endpoint.metadata_status = 200
     again = unsent.once()
 
