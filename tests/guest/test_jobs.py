@@ -1,5 +1,6 @@
 """Services of cfn-init and units that files tell: driven by D-Bus, and the result of the job is in the outcome."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -65,3 +66,29 @@ def test_services_are_driven_and_a_job_that_fails_says_how(with_agent: Boot) -> 
         assert (0, "reloaded\n") == (told["deploy_status_code"], (guest.root / "root/reloads").read_text())
         assert untold["deploy_status_code"] != 0
         assert "of sour.service: systemd's job ended with failed" in untold["deploy_stderr"]
+
+
+IN_A_CONTAINER = """
+mount --make-rprivate /
+mkdir /mnt/host
+mount --rbind /run /mnt/host
+mount -t tmpfs none /run
+mkdir /run/dbus /run/systemd
+mount --bind /mnt/host/dbus /run/dbus
+mount --bind /mnt/host/systemd /run/systemd
+umount --recursive /mnt/host
+exec os-deploy-agent hook cfn-init
+"""  # of its host's /run it sees what heat-container-agent.service mounts
+
+
+def test_an_agent_in_a_container_drives_services_of_its_host_by_the_bus_that_is_mounted(with_agent: Boot) -> None:
+    with with_agent(without_systemctl, enable=False) as guest:
+        hide(guest)
+        unshared = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-e", "-c", IN_A_CONTAINER)
+
+        said = guest.ask(*unshared, stdin=json.dumps(init("good", sleeps={"enabled": True, "ensureRunning": True})))
+
+        assert 0 == json.loads(said)["deploy_status_code"], said
+        assert ("active", "enabled") == tuple(
+            show(guest, "sleeps.service", name) for name in ("ActiveState", "UnitFileState")
+        )
